@@ -1,0 +1,5 @@
+"""`python -m lossbench`."""
+
+from lossbench.cli import main
+
+main()

@@ -1,0 +1,273 @@
+"""Turn a configuration into objects. The only caller of `hydra.utils.instantiate`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from lossbench import links
+from lossbench.config import Config
+from lossbench.data.dataset import Dataset, Source
+from lossbench.data.prepare import prepare
+from lossbench.device import Device
+from lossbench.errors import ConfigError
+from lossbench.losses import weights
+from lossbench.models.normalised import Normalised
+from lossbench.randomness import stream
+from lossbench.signature import check as check_signature
+from lossbench.signature import parameters
+
+# What a loss may ask the trainer for, beside logits and targets.
+EXTRAS = ("teacher_logits", "sample_weights")
+
+# What the program passes itself, so that no config may.
+_GIVEN = {
+    "dataset": (),
+    "model": ("input_shape", "num_classes"),
+    "loss": ("logits", "targets", "class_counts", *EXTRAS),
+    "optimizer": ("model",),
+    "schedule": ("step", "total_steps"),
+    "device": (),
+}
+_RESERVED = ("_target_", "name")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss with its hyperparameters bound, what it wants beside logits and targets, and its link."""
+
+    function: Callable[..., Tensor]
+    extras: tuple[str, ...]
+    link: Config  # {"name": "softmax", "temperature": 2.0}: a function of lossbench.links and its arguments
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that one training needs."""
+
+    dataset: Dataset
+    model: nn.Module
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int, int], float]
+    device: Device
+
+
+def check(config: Config) -> Config:
+    """Hold a configuration against the functions it names.
+
+    Args:
+        config: as `lossbench.config.resolve` returns it.
+
+    Returns:
+        The same; its teacher is None unless the loss wants one.
+
+    Raises:
+        ConfigError: for an unknown key, a wrong type, a value outside its domain or a function that is not there.
+    """
+    for group in _GIVEN:
+        _check_node(config[group], group, group)
+    if not wants_teacher(config["loss"]):
+        return {**config, "teacher": None}
+    teacher = config["teacher"]
+    if teacher["id"] is None:
+        for group in ("model", "loss", "optimizer", "schedule"):
+            _check_node(teacher[group], group, f"teacher.{group}")
+        if wants_teacher(teacher["loss"]):
+            raise ConfigError(
+                f"teacher.loss={teacher['loss']['name']} wants a teacher of its own; "
+                "train that run first and name it by teacher.id"
+            )
+    return config
+
+
+def _check_node(node: Any, group: str, where: str) -> None:
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"{where} must name a function by _target_; got {node!r}")
+    function = _target(node, where)
+    values = _values(node, function)
+    if group == "dataset":
+        own, split = _split_dataset(values, function)
+        unknown = [key for key in values if key not in own and key not in split]
+        check_signature(function, {**own, **{key: values[key] for key in unknown}}, where)
+        check_signature(prepare, split, where, given=("source", "seed"))
+    else:
+        check_signature(function, values, where, given=_GIVEN[group])
+    for key, value in values.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            _check_node(value, group, f"{where}.{key}")
+
+
+def _target(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
+    """The function that a node names, by way of Hydra and its list of what may not be called."""
+    try:
+        partial: functools.partial[Any] = instantiate({"_target_": node["_target_"], "_partial_": True})
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(f"{where}._target_={node['_target_']} cannot be used: {reason}") from error
+    return partial.func
+
+
+def _values(node: Mapping[str, Any], function: Callable[..., Any]) -> Config:
+    """A node's hyperparameters. `name` is the choice that was made, unless the function has such a parameter."""
+    named = "name" in parameters(function)
+    return {key: value for key, value in node.items() if key not in _RESERVED or (key == "name" and named)}
+
+
+def _split_dataset(values: Config, function: Callable[..., Any]) -> tuple[Config, Config]:
+    """What goes to the data set's own function, and what to `prepare`, which all data sets share."""
+    own = {key: value for key, value in values.items() if key in parameters(function)}
+    split = {key: value for key, value in values.items() if key in parameters(prepare) and key not in own}
+    return own, split
+
+
+def wants_teacher(node: Mapping[str, Any]) -> bool:
+    """Whether a loss, or a loss inside it, declares `teacher_logits`."""
+    inner = [value for value in node.values() if isinstance(value, Mapping) and "_target_" in value]
+    return "teacher_logits" in parameters(_target(node, "loss")) or any(wants_teacher(value) for value in inner)
+
+
+def build(config: Config, dataset: Dataset | None = None) -> Experiment:
+    """Build what one training needs.
+
+    Args:
+        config: a configuration that `check` has passed.
+        dataset: the data set, where it is at hand from `build_dataset` with the same configuration.
+
+    Raises:
+        RequestError: if the parts do not fit together or the data are not there.
+    """
+    device = build_device(config)
+    dataset = (dataset or build_dataset(config)).to(device.name)
+    loss = build_loss(config["loss"], dataset)
+    network = _build_network(config["model"], dataset, config["seed"])
+    optimizer = _bind(config["optimizer"], "optimizer")(network)
+    schedule = _bind(config["schedule"], "schedule")
+    model = Normalised(network, dataset.mean, dataset.scale, channels_last=device.channels_last)
+    return Experiment(dataset, model.to(device.name), loss, optimizer, schedule, device)
+
+
+def rehearse(config: Config) -> None:
+    """Build a run and pass two examples through it, to find out now what would fail later.
+
+    Raises:
+        RequestError: if the parts do not fit together or the data are not there.
+    """
+    experiment = build(config)
+    inputs, targets = experiment.dataset.train.inputs[:2], experiment.dataset.train.targets[:2]
+    experiment.model.eval()  # batch normalisation would refuse two examples of one pixel
+    with torch.no_grad(), experiment.device.autocast():
+        logits = experiment.model(inputs).float()
+    expected = (len(targets), experiment.dataset.num_classes, *targets.shape[1:])
+    if logits.shape != expected:
+        raise ConfigError(
+            f"model={config['model']['name']} must give logits {list(expected)} for {len(targets)} examples; "
+            f"got {list(logits.shape)}"
+        )
+    extras = {"teacher_logits": logits} if "teacher_logits" in experiment.loss.extras else {}
+    loss = experiment.loss.function(logits, targets, **extras)
+    if not isinstance(loss, Tensor) or loss.shape != ():
+        raise ConfigError(f"loss={config['loss']['name']} must return a scalar tensor; got {type(loss).__name__}")
+
+
+def build_device(config: Config) -> Device:
+    """Find the device of a configuration."""
+    device: Device = _bind(config["device"], "device")()
+    return device
+
+
+def build_dataset(config: Config) -> Dataset:
+    """Load a configuration's data and split them by its seed."""
+    return _prepared(json.dumps(config["dataset"], sort_keys=True), config["seed"])
+
+
+# A sweep trains on the same data again and again: what was read last is kept, and the last few splits of it.
+@functools.lru_cache(maxsize=1)
+def _source(node: str) -> Source:
+    function = _target(json.loads(node), "dataset")
+    source: Source = function(**json.loads(node)["own"])
+    return source
+
+
+@functools.lru_cache(maxsize=4)
+def _prepared(node: str, seed: int) -> Dataset:
+    settings = json.loads(node)
+    function = _target(settings, "dataset")
+    own, split = _split_dataset(_values(settings, function), function)
+    source = _source(json.dumps({"_target_": settings["_target_"], "own": own}, sort_keys=True))
+    return prepare(source, seed=seed, **split)
+
+
+def build_model(config: Config, dataset: Dataset, device: Device) -> nn.Module:
+    """Build a configuration's model with the initial weights of its seed."""
+    network = _build_network(config["model"], dataset, config["seed"])
+    return Normalised(network, dataset.mean, dataset.scale, channels_last=device.channels_last).to(device.name)
+
+
+def _build_network(node: Mapping[str, Any], dataset: Dataset, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "init"))
+        network: nn.Module = _bind(node, "model")(dataset.input_shape, dataset.num_classes)
+    return network
+
+
+def build_loss(node: Mapping[str, Any], dataset: Dataset) -> Loss:
+    """Bind a loss's hyperparameters, with what its names mean on this training split.
+
+    Args:
+        node: the config of the loss.
+        dataset: its class counts are what `class_weights=inverse` and `prior=train` are resolved from.
+
+    Raises:
+        ConfigError: if a list has the wrong length.
+        DataError: if a class that must have examples has none.
+    """
+    function = _target(node, "loss")
+    values = _values(node, function)
+    for key, value in values.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            values[key] = build_loss(value, dataset).function
+    if "class_weights" in values:
+        values["class_weights"] = _class_weights(values["class_weights"], dataset)
+    if "prior" in values:
+        values["prior"] = _prior(values["prior"], dataset)
+    if "class_counts" in parameters(function):
+        values["class_counts"] = dataset.class_counts
+    link = getattr(function, "link", None)
+    arguments = parameters(getattr(links, link)) if link else {}
+    return Loss(
+        functools.partial(function, **values),
+        tuple(name for name in EXTRAS if name in parameters(function)),
+        {"name": link or "softmax", **{key: values[key] for key in arguments if key in values}},
+    )
+
+
+def _class_weights(value: Any, dataset: Dataset) -> Tensor | None:
+    if isinstance(value, str):
+        return weights.class_weights(value, dataset.class_counts, dataset.class_names)  # type: ignore[arg-type]
+    if value is None:
+        return None
+    weights.check_class_weights(value, dataset.num_classes)
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def _prior(value: Any, dataset: Dataset) -> Tensor | None:
+    if isinstance(value, str):
+        return weights.class_frequencies(dataset.class_counts)
+    if value is None:
+        return None
+    weights.check_prior(value, dataset.num_classes)
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def _bind(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
+    function = _target(node, where)
+    return functools.partial(function, **_values(node, function))

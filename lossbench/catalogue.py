@@ -1,0 +1,56 @@
+"""What there is to choose from: the yaml files are the registry, their first line is the description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lossbench.errors import ConfigError, did_you_mean
+
+KINDS = {
+    "losses": "loss",
+    "models": "model",
+    "datasets": "dataset",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "experiments": "experiment",
+    "metrics": "",
+}
+
+
+def conf_dir() -> Path:
+    """Return the folder of configs: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def catalogue(kind: str, folders: list[Path]) -> list[tuple[str, str]]:
+    """Return the names of one kind, each with a line that says what it is.
+
+    Args:
+        kind: a key of KINDS.
+        folders: where configs are, the first one winning where two have the same name.
+
+    Raises:
+        ConfigError: for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"cannot list '{kind}'{did_you_mean(kind, KINDS)}")
+    if kind == "metrics":
+        from lossbench import metrics
+
+        return [(name, (metric.__doc__ or "").strip().splitlines()[0]) for name, metric in sorted(metrics.ALL.items())]
+    found: dict[str, str] = {}
+    for folder in folders:
+        for path in sorted((folder / KINDS[kind]).glob("*.yaml")):
+            if not path.name.startswith("_"):
+                found.setdefault(path.stem, _description(path))
+    return sorted(found.items())
+
+
+def _description(path: Path) -> str:
+    """The first comment of a yaml that is not an instruction to Hydra (`# @package …`)."""
+    for line in path.read_text().splitlines():
+        if line.startswith("#") and not line.startswith("# @"):
+            return line.lstrip("# ").strip()
+    return ""

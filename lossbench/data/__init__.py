@@ -1,0 +1,29 @@
+"""Data sets: one function each, from files or scikit-learn to a `Source`; `prepare` makes it a `Dataset`."""
+
+from __future__ import annotations
+
+from lossbench.data.bundled import breast_cancer, digits, wine
+from lossbench.data.cifar import cifar10, cifar100
+from lossbench.data.dataset import Dataset, Examples, Source
+from lossbench.data.folder import image_folder
+from lossbench.data.house_numbers import svhn
+from lossbench.data.idx import fashion_mnist, mnist
+from lossbench.data.mixture import gaussian_log_posterior, gaussian_means, gaussians
+
+__all__ = [
+    "Dataset",
+    "Examples",
+    "Source",
+    "breast_cancer",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "gaussian_log_posterior",
+    "gaussian_means",
+    "gaussians",
+    "image_folder",
+    "mnist",
+    "svhn",
+    "wine",
+]

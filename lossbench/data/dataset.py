@@ -1,0 +1,180 @@
+"""The values that cross the seams: examples, a source as it came, a data set as training sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lossbench.errors import DataError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Inputs with their labels, in memory.
+
+    Attributes:
+        inputs: uint8 [N, C, H, W] where they came as uint8, else float32 [N, ...].
+        targets: class indices, int64 [N].
+        sample_weights: one non-negative weight per example, float32 [N], or None.
+
+    Raises:
+        ShapeError: if lengths or dtypes disagree with the above.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    sample_weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the tensors against the shapes and dtypes promised above."""
+        if self.inputs.dtype not in (torch.uint8, torch.float32) or self.targets.dtype != torch.int64:
+            raise ShapeError(
+                f"expected uint8 or float32 inputs and int64 targets; got {self.inputs.dtype} and {self.targets.dtype}"
+            )
+        if self.targets.ndim != 1 or self.inputs.ndim < 2 or len(self.inputs) != len(self.targets):
+            raise ShapeError(
+                f"expected inputs [N, ...] and targets [N]; "
+                f"got {list(self.inputs.shape)} and {list(self.targets.shape)}"
+            )
+        if self.sample_weights is not None and self.sample_weights.shape != self.targets.shape:
+            raise ShapeError(
+                f"expected one sample weight per example, [{len(self)}]; got {list(self.sample_weights.shape)}"
+            )
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.targets)
+
+    def select(self, indices: Tensor) -> Examples:
+        """Return the examples at some indices, int64 [M], in that order."""
+        weights = None if self.sample_weights is None else self.sample_weights[indices]
+        return Examples(self.inputs[indices], self.targets[indices], weights)
+
+    def to(self, device: torch.device | str) -> Examples:
+        """Return the same examples on a device."""
+        weights = None if self.sample_weights is None else self.sample_weights.to(device)
+        return Examples(self.inputs.to(device), self.targets.to(device), weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Examples as they came, before any split, subset or noise.
+
+    Attributes:
+        train: the examples to learn from.
+        class_names: K names; a target indexes them.
+        val: the source's own validation split, or None: it is cut from `train` by the run's seed.
+        test: the source's own test split, or None: it is cut from `train` by a fixed seed.
+
+    Raises:
+        DataError: if there are fewer than two classes, or a target is not one of them.
+    """
+
+    train: Examples
+    class_names: tuple[str, ...]
+    val: Examples | None = None
+    test: Examples | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the targets against the class names."""
+        num_classes = len(self.class_names)
+        if num_classes < 2:
+            raise DataError(f"classification needs at least two classes; got {list(self.class_names)}")
+        for name, examples in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if examples is None or len(examples) == 0:
+                continue
+            low, high = int(examples.targets.min()), int(examples.targets.max())
+            if low < 0 or high >= num_classes:
+                wrong = low if low < 0 else high
+                raise DataError(f"the {name} labels must lie in 0..{num_classes - 1}; got {wrong}")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What training sees.
+
+    Attributes:
+        train, val, test: the three splits; noise, imbalance and subsets touch `train` alone.
+        class_names: K names.
+        mean, scale: float32, broadcastable against one input, in the inputs' own units.
+        shift: augmentation moves an image by up to ± this many pixels along each axis.
+        flip: augmentation mirrors an image left to right with probability ½.
+        fingerprints: `data`, of the splits as the model sees them, and `split`, of which source example went where.
+    """
+
+    train: Examples
+    val: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+    mean: Tensor
+    scale: Tensor
+    shift: int = 0
+    flip: bool = False
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes K, those without a training example included."""
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input: (C, H, W) for images, (D,) for tables."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def class_counts(self) -> Tensor:
+        """Training examples of each class, int64 [K]."""
+        return torch.bincount(self.train.targets, minlength=self.num_classes)
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """Return the same data set with all its tensors on a device."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            val=self.val.to(device),
+            test=self.test.to(device),
+            mean=self.mean.to(device),
+            scale=self.scale.to(device),
+        )
+
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """Return `(inputs - mean) / scale` as float32, shaped like the inputs [B, ...]."""
+        return (inputs.float() - self.mean) / self.scale
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Move and mirror a batch of images at random, each its own way; the identity if neither is asked for.
+
+            output[b, c, i, j] = inputs[b, c, i + dy_b, j' + dx_b],  j' = W - 1 - j where image b is mirrored, else j
+
+        with dy, dx uniform in -shift..shift. Pixels from outside the image are 0, which is black in raw inputs:
+        augment first, then normalise, as the CIFAR recipes do.
+
+        Args:
+            inputs: images, any dtype, [B, C, H, W], on any device.
+            generator: a CPU generator, so that every device sees the same augmentation.
+
+        Returns:
+            Images like `inputs`, on the same device.
+        """
+        if not (self.shift or self.flip):
+            return inputs
+        batch, channels, height, width = inputs.shape
+        rows = torch.arange(height).expand(batch, -1)
+        columns = torch.arange(width).expand(batch, -1)
+        if self.flip:
+            mirrored = torch.rand(batch, 1, generator=generator) < 0.5
+            columns = torch.where(mirrored, columns.flip(1), columns)
+        if self.shift:
+            # Offsets of 0..2·shift into the padded image are moves of -shift..shift.
+            offsets = torch.randint(0, 2 * self.shift + 1, (2, batch, 1), generator=generator)
+            rows, columns = rows + offsets[0], columns + offsets[1]
+        padded = pad(inputs, (self.shift,) * 4)
+        rows, columns = rows.to(inputs.device), columns.to(inputs.device)
+        image = torch.arange(batch, device=inputs.device)[:, None, None, None]
+        channel = torch.arange(channels, device=inputs.device)[:, None, None]
+        return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

@@ -1,0 +1,87 @@
+"""Where a run is computed: processor, precision, threads, memory format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+
+from lossbench.domains import AT_LEAST_ONE
+from lossbench.errors import DeviceError
+
+ALL_THREADS = torch.get_num_threads()  # torch's own choice, before a run has changed it
+
+# Below this much work in a step, handing it to a second thread takes longer than doing it. A count of operations
+# and not a timing, so that the choice, and with it every bit of a run, is the same each time.
+ONE_THREAD_FLOPS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Device:
+    """A processor that is there, and how to compute on it."""
+
+    name: str  # as torch names it: cpu, cuda:1, mps
+    precision: str
+    threads: int | None
+    channels_last: bool
+
+    def use(self, step_flops: int) -> None:
+        """Set torch up for a run: CPU threads, and deterministic algorithms on a GPU.
+
+        Args:
+            step_flops: floating-point operations of one forward pass over a batch.
+        """
+        torch.set_num_threads(self.threads or (1 if step_flops < ONE_THREAD_FLOPS else ALL_THREADS))
+        if self.name.startswith("cuda"):
+            # Warn only: some kernels have no deterministic twin, and a run on them is better than none.
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.backends.cudnn.benchmark = False
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute matrix products and convolutions in bfloat16 where that was asked for."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.name).type, dtype=torch.bfloat16)
+
+    @property
+    def description(self) -> str:
+        """The device in words, for the record of a run."""
+        kind = torch.device(self.name)
+        return torch.cuda.get_device_name(kind) if kind.type == "cuda" else kind.type
+
+
+def device(
+    *,
+    name: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    threads: Annotated[int, AT_LEAST_ONE] | None = None,
+    channels_last: bool = False,
+) -> Device:
+    """Find the device a config asks for.
+
+    Args:
+        name: `auto` (cuda, then mps, then cpu) or a device as torch names it.
+        precision: of matrix products and convolutions; weights stay float32.
+        threads: CPU threads; None is one for small models and torch's own choice for others.
+        channels_last: hold images with the channel as the fastest axis.
+
+    Raises:
+        DeviceError: if it is not there, with a list of what is.
+    """
+    there = available()
+    if name == "auto":
+        name = next((kind for kind in ("cuda:0", "mps") if kind in there), "cpu")
+    elif name == "cuda":
+        name = "cuda:0"
+    if name not in there:
+        raise DeviceError(f"device.name={name} is not on this machine; there is {', '.join(there)}")
+    return Device(name, precision, threads, channels_last)
+
+
+def available() -> list[str]:
+    """Return the devices of this machine as torch names them."""
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *cuda, *mps]

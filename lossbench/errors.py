@@ -1,0 +1,70 @@
+"""The exception tree.
+
+LossbenchError
+├── RequestError        the request was wrong: exit code 2, nothing written
+│   ├── ConfigError     a key, a value or a name
+│   ├── DataError       data missing, unreadable or unfit for the request
+│   ├── DeviceError     a device that is not there
+│   ├── StoreError      a stored run that is missing or unreadable
+│   └── ShapeError      tensors that do not fit together (also a ValueError)
+└── RunError            a run failed while it trained: exit code 1, the others go on
+    └── DivergedError   the loss became nan or infinite
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LossbenchError(Exception):
+    """Base of every error that lossbench raises on purpose."""
+
+
+class RequestError(LossbenchError):
+    """The request cannot be carried out as it stands."""
+
+
+class ConfigError(RequestError):
+    """A key, a value or a name in the configuration is wrong."""
+
+
+class DataError(RequestError):
+    """Data are missing, unreadable or unfit for what was asked."""
+
+
+class DeviceError(RequestError):
+    """The device asked for is not on this machine."""
+
+
+class StoreError(RequestError):
+    """A stored run is missing or cannot be read."""
+
+
+class ShapeError(RequestError, ValueError):
+    """Tensors or arrays do not fit together."""
+
+
+class RunError(LossbenchError):
+    """A run failed while it trained."""
+
+
+class DivergedError(RunError):
+    """The training loss became nan or infinite."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the nearest known name, or the names themselves.
+
+    Args:
+        name: what was typed.
+        known: the names that would have been valid.
+
+    Returns:
+        The end of an error message, starting with `; `, or empty where nothing is known.
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if nearest:
+        return f"; did you mean {nearest[0]}?"
+    return f"; known: {', '.join(names)}" if names else ""

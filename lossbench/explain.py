@@ -1,0 +1,62 @@
+"""What Hydra and OmegaConf say of a wrong configuration, in the user's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from lossbench.errors import ConfigError, did_you_mean
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise into a ConfigError with one message."""
+    try:
+        yield
+    except OverrideParseException as error:
+        reason = str(error).splitlines()[1] if "\n" in str(error) else str(error)
+        raise ConfigError(f"cannot read '{error.override}': expected key=value ({reason})") from error
+    except MissingConfigException as error:
+        raise ConfigError(_missing_choice(error)) from error
+    except HydraException as error:
+        raise ConfigError(_composition(error)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_value_error(error)) from error
+
+
+def _missing_choice(error: MissingConfigException) -> str:
+    if not error.missing_cfg_file:
+        return str(error).splitlines()[0]
+    group, _, choice = error.missing_cfg_file.rpartition("/")
+    hint = f" (lossbench list {group}s)" if group in ("loss", "model", "dataset", "experiment") else ""
+    options = [option for option in error.options or () if not option.startswith("_")]
+    return f"no {group} named '{choice}'{did_you_mean(choice, options)}{hint.replace('losss', 'losses')}"
+
+
+def _composition(error: HydraException) -> str:
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        return _value_error(error.__cause__)
+    unmatched = re.search(r"Could not override '(?:[^'@]*@)?([^']+)'", str(error))
+    if unmatched:
+        return f"no key '{unmatched[1]}' in this configuration"
+    return str(error).strip().splitlines()[0]
+
+
+def _value_error(error: OmegaConfBaseException) -> str:
+    key, message = error.full_key, str(error).splitlines()[0]
+    if isinstance(error, (ConfigKeyError, AttributeError)):
+        parent = error.parent_node
+        siblings = [str(name) for name in parent if name != "_target_"] if isinstance(parent, DictConfig) else []
+        return f"no key '{key}'{did_you_mean(str(error.key), siblings)}"
+    converted = re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", message)
+    if converted:
+        kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+        return f"{key} must be {kind.get(converted[2], converted[2])}; got {converted[1]!r}"
+    if "not Optional" in message:
+        return f"{key} must not be null"
+    return f"{key}: {message}" if key else message

@@ -1,0 +1,83 @@
+"""Shapes and dtypes of what a loss is given; the values were checked where the config became objects."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lossbench.errors import ConfigError, ShapeError
+
+
+def check_shapes(logits: Tensor, targets: Tensor) -> None:
+    """Raise unless the targets fit the logits.
+
+    Args:
+        logits: float [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+
+    Raises:
+        ShapeError: if a shape or a dtype is another.
+    """
+    if logits.ndim < 2 or not logits.is_floating_point():
+        raise ShapeError(f"logits must be float [N, K] or [N, K, H, W]; got {_describe(logits)}")
+    positions = (logits.shape[0], *logits.shape[2:])
+    is_indices = targets.dtype == torch.int64 and targets.shape == positions
+    is_probabilities = targets.is_floating_point() and targets.shape == logits.shape
+    if not (is_indices or is_probabilities):
+        raise ShapeError(
+            f"targets must be int64 class indices {list(positions)} or float probabilities {list(logits.shape)}; "
+            f"got {_describe(targets)}"
+        )
+
+
+def per_class(name: str, values: Tensor | list[float] | str, logits: Tensor) -> Tensor:
+    """Lay one number per class along the class axis of the logits.
+
+    Args:
+        name: the hyperparameter, for the message.
+        values: K numbers.
+        logits: float [N, K] or [N, K, H, W]; gives device, dtype and K.
+
+    Returns:
+        [K] or [K, 1, 1]: broadcasts against the logits.
+
+    Raises:
+        ShapeError: if there are not K numbers.
+        ConfigError: if `values` is a name that was not resolved from the training split.
+    """
+    if isinstance(values, str):
+        raise ConfigError(
+            f"{name}={values!r} must be resolved from the training split's class counts before the loss is called: "
+            "see class_weights and class_frequencies in lossbench.losses.weights"
+        )
+    values = torch.as_tensor(values, dtype=logits.dtype, device=logits.device)
+    num_classes = logits.shape[1]
+    if values.shape != (num_classes,):
+        entries = values.numel() if values.ndim == 1 else f"shape {list(values.shape)}"
+        raise ShapeError(f"{name} must have one entry per class ({num_classes}); got {entries}")
+    return values.reshape(num_classes, *(1 for _ in logits.shape[2:]))
+
+
+def per_position(sample_weights: Tensor, losses: Tensor) -> Tensor:
+    """Lay the weights of examples, or of pixels, along the losses.
+
+    Args:
+        sample_weights: [N] or shaped like the losses.
+        losses: [N] or [N, H, W]; gives device and dtype.
+
+    Returns:
+        [N], [N, 1, 1] or [N, H, W]: broadcasts against the losses.
+
+    Raises:
+        ShapeError: if the shape is another.
+    """
+    if sample_weights.shape == losses.shape:
+        return sample_weights.to(losses)
+    if sample_weights.shape != losses.shape[:1]:
+        shapes = " or ".join(dict.fromkeys((str(list(losses.shape[:1])), str(list(losses.shape)))))
+        raise ShapeError(f"sample_weights must have shape {shapes}; got {list(sample_weights.shape)}")
+    return sample_weights.to(losses).reshape(-1, *(1 for _ in losses.shape[1:]))
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

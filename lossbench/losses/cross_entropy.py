@@ -1,0 +1,86 @@
+"""Cross-entropy: label smoothing, priors, temperature and weights in one function."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossbench.domains import POSITIVE, UNIT
+from lossbench.losses.checks import check_shapes, per_class, per_position
+from lossbench.losses.link import link
+from lossbench.losses.targets import at_least_float32, is_labelled, weighted_mean
+
+
+@link("softmax")
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    epsilon: Annotated[float | Tensor, UNIT] = 0.0,
+    prior: Tensor | list[float] | Literal["train"] | None = None,
+    temperature: Annotated[float | Tensor, POSITIVE] = 1.0,
+    class_weights: Tensor | list[float] | Literal["inverse", "effective"] | None = None,
+    sample_weights: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Cross-entropy with smoothed targets, a softmax temperature and weights.
+
+        p      = softmax(z / T)
+        loss_i = (1 - ε) · H(t_i, p_i) + ε · H(u, p_i) = -Σ_k [(1 - ε) t_ik + ε u_k] log p_ik
+        loss   = Σ_i w_i s_i loss_i / Σ_i w_i s_i
+
+    t_i is the target: one-hot at y_i, or the probabilities given. w_i = Σ_k t_ik w_k is the weight of the
+    target's class, s_i the sample weight; i runs over examples, or over their pixels, that are not ignored.
+
+    `class_weights` weighs the example by its true class. `torch.nn.functional.cross_entropy` weighs each
+    class of the smoothed target instead, which moves the optimum off that target (pytorch issue 104776).
+    The two agree at ε = 0 and wherever there are no class weights.
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities shaped like the logits that
+            sum to 1 over the classes.
+        epsilon: ε in [0, 1], the share of the target that goes to u.
+        prior: u, K probabilities; None is uniform. The config's name `train` is resolved into the training
+            split's class frequencies before the loss is called.
+        temperature: T > 0. It scales the gradient by about 1/T.
+        class_weights: w, K numbers ≥ 0; None is all 1. The config's names `inverse` and `effective` are
+            resolved by `lossbench.losses.weights.class_weights` before the loss is called.
+        sample_weights: s ≥ 0, float [N] or [N, H, W]; None is all 1.
+        ignore_index: positions with this class index count in neither sum. Probabilities are never ignored.
+
+    Returns:
+        Weighted mean loss in nats, scalar; 0 with zero gradient where all is ignored or weighs nothing.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree, or `prior` or `class_weights` has not K entries.
+        ConfigError: if a name reaches the function unresolved.
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", section 7 (ε, u);
+    Agarwala et al. 2020, "Temperature check" (T).
+    """
+    check_shapes(logits, targets)
+    log_probs = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
+    labelled = is_labelled(targets, ignore_index)
+    weights = labelled.to(log_probs.dtype)
+
+    if targets.is_floating_point():
+        probabilities = targets.to(log_probs)
+        target_term = -(probabilities * log_probs).sum(1)
+        if class_weights is not None:
+            weights = weights * (probabilities * per_class("class_weights", class_weights, log_probs)).sum(1)
+    else:
+        indices = targets.where(labelled, 0)  # any valid index will do: the position weighs nothing
+        target_term = -log_probs.gather(1, indices.unsqueeze(1)).squeeze(1)
+        if class_weights is not None:
+            weights = weights * per_class("class_weights", class_weights, log_probs).flatten()[indices]
+
+    # A product and a sum rather than matmul or einsum, which autocast would run in bf16.
+    prior_term = -log_probs.mean(1) if prior is None else -(log_probs * per_class("prior", prior, log_probs)).sum(1)
+
+    losses = (1 - epsilon) * target_term + epsilon * prior_term
+    if sample_weights is not None:
+        weights = weights * per_position(sample_weights, losses)
+    return weighted_mean(losses, weights)

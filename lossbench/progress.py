@@ -1,0 +1,187 @@
+"""What a user sees while runs train: bars on a terminal, lines when piped, nothing when quiet.
+
+All of it goes to stderr; stdout is for results.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY = 5.0  # seconds between two lines about epochs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run."""
+
+    run_id: str
+    status: str  # finished, skipped or failed
+    message: str = ""
+    objective: float = math.nan  # validation nll, for a sweeper that optimises
+    summary: str = ""  # the line to print for it
+
+    def __float__(self) -> float:
+        """The number that Hydra's optimising sweepers minimise."""
+        return self.objective
+
+
+class Silent:
+    """Says nothing, and remembers what came of each run."""
+
+    def __init__(self) -> None:
+        """Begin with no runs."""
+        self.outcomes: list[Outcome] = []
+
+    def __enter__(self) -> Silent:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        """A terminal has one owner: in a worker process every display is silent."""
+        return Silent, ()
+
+    def begin(self, total: int | None) -> None:
+        """Say how many runs there will be, if that is known."""
+
+    def run(self, run_id: str, epochs: int) -> None:
+        """Say that a run begins."""
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        """Say how an epoch ended."""
+
+    def done(self, outcome: Outcome) -> None:
+        """Say that a run is finished, skipped or failed."""
+        self.outcomes.append(outcome)
+
+
+class _Counting(Silent):
+    """Knows how many runs are done and left."""
+
+    total: int | None = None
+
+    def begin(self, total: int | None) -> None:
+        self.total = total
+
+    @property
+    def count(self) -> str:
+        return f"{len(self.outcomes)}/{'?' if self.total is None else self.total}"
+
+
+class Lines(_Counting):
+    """A line when a run begins, when it ends, and every few seconds between."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        super().__init__()
+        self.started = time.monotonic()
+        self.spoken = 0.0
+        self.run_id = ""
+
+    def run(self, run_id: str, epochs: int) -> None:
+        """Say that a run begins."""
+        self.run_id, self.spoken = run_id, time.monotonic()
+        self._say(f"{run_id}: {epochs} epochs")
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        """Say how an epoch ended, unless something was said just now."""
+        if time.monotonic() - self.spoken >= LINE_EVERY:
+            self.spoken = time.monotonic()
+            self._say(f"{self.run_id}: {_epoch(row, epochs)}")
+
+    def done(self, outcome: Outcome) -> None:
+        """Say that a run ended, and how long the rest will take."""
+        super().done(outcome)
+        left = ""
+        if self.total is not None and len(self.outcomes) < self.total:
+            each = (time.monotonic() - self.started) / len(self.outcomes)
+            left = f", about {duration(each * (self.total - len(self.outcomes)))} left"
+        why = f": {outcome.message}" if outcome.message else ""
+        self._say(f"{outcome.run_id}: {outcome.status}{why} ({self.count} runs{left})")
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class Bars(_Counting):
+    """Two bars: the runs of the sweep, the epochs of the run."""
+
+    def __init__(self, console: Console) -> None:
+        """Take the terminal."""
+        super().__init__()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[info]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.sweep = self.progress.add_task("runs", total=None, info="")
+        self.current = self.progress.add_task("epochs", total=None, info="", visible=False)
+
+    def __enter__(self) -> Bars:
+        """Draw."""
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Clear."""
+        self.progress.stop()
+
+    def begin(self, total: int | None) -> None:
+        """Say how many runs there will be, if that is known."""
+        super().begin(total)
+        self.progress.update(self.sweep, total=total, info=self._runs())
+
+    def run(self, run_id: str, epochs: int) -> None:
+        """Show a run's bar."""
+        self.progress.reset(self.current, total=epochs, description=run_id, info="", visible=True)
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        """Move a run's bar."""
+        self.progress.update(self.current, completed=row["epoch"], info=_epoch(row, epochs))
+
+    def done(self, outcome: Outcome) -> None:
+        """Move the sweep's bar."""
+        super().done(outcome)
+        self.progress.update(self.sweep, completed=len(self.outcomes), info=self._runs())
+        self.progress.update(self.current, visible=False)
+
+    def _runs(self) -> str:
+        failed = sum(outcome.status == "failed" for outcome in self.outcomes)
+        return f"{self.count} runs{f', {failed} failed' if failed else ''}"
+
+
+def display(*, quiet: bool) -> Silent:
+    """Return the display that suits where stderr goes."""
+    if quiet:
+        return Silent()
+    console = Console(stderr=True)
+    return Bars(console) if console.is_terminal else Lines()
+
+
+def _epoch(row: Mapping[str, float], epochs: int) -> str:
+    return f"epoch {row['epoch']:.0f}/{epochs} loss {row['train_loss']:.4f} val accuracy {row['val_accuracy']:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as people say them."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,59 @@
+"""How headings and numbers are written wherever a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+from lossbench.report.selection import written
+from lossbench.report.table import Cell, Column, MetricColumn, Row, Table, metric_name
+
+ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0"}
+
+
+def title(table: Table) -> str:
+    """Return what all rows share: `digits · mlp · test split`."""
+    return " · ".join([*table.title, f"{table.split} split"])
+
+
+def heading(column: MetricColumn) -> str:
+    """Return a metric with the way to better: `ECE ↓ (T-scaled)`."""
+    name, bracket, scaled = metric_name(column.metric, column.calibration).partition(" (")
+    return name + ARROWS.get(column.better or "", "") + bracket + scaled
+
+
+def best_note(table: Table, mark: str) -> list[str]:
+    """Say what the mark means, if any cell has it."""
+    if not any(cell.best for row in table.rows for cell in row.cells):
+        return []
+    scope = " for its dataset and model" if table.rows[-1].block > 0 else ""
+    return [f"{mark}: best mean{scope}."]
+
+
+def setting(row: Row, column: Column) -> str:
+    """Return a config value as the command line writes it, nothing where the row has none."""
+    value = row.config[column.key]
+    return "" if value is None else written(value)
+
+
+def decimals(table: Table, index: int) -> int:
+    """Return how many decimals one metric column needs for about four digits.
+
+    One number per column, so that the decimal points stand below each other.
+    """
+    means = [abs(row.cells[index].mean) for row in table.rows if math.isfinite(row.cells[index].mean)]
+    digits = sum(max(means, default=0.0) > limit for limit in (1, 10, 100))
+    return 4 - digits
+
+
+def number(value: float, decimals: int, column: MetricColumn) -> str:
+    """Return a mean: signed where the best is zero, never `-0.0000`, a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    rounded = round(value, decimals) + 0.0  # -0.0 + 0.0 is 0.0
+    return f"{rounded:{'+' if column.better == 'zero' and rounded else ''}.{decimals}f}"
+
+
+def mean_and_sd(cell: Cell, decimals: int, column: MetricColumn) -> str:
+    """Return `0.9722 ± 0.0031`, or the mean alone where one seed has no deviation."""
+    mean = number(cell.mean, decimals, column)
+    return mean if cell.sd is None else f"{mean} ± {cell.sd:.{decimals}f}"

@@ -1,0 +1,292 @@
+"""Runs on disk: the only writer below the results folder.
+
+`<results>/runs/<run id>/` exists if and only if the run is complete. Work in progress is `<run id>.partial/` and
+becomes the former by one rename.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from lossbench.errors import StoreError, did_you_mean
+
+if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
+    import pandas as pd
+    from torch import Tensor
+
+    from lossbench.training import State
+
+SCHEMA = 1  # of metrics.json
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A line of `lossbench runs`."""
+
+    run_id: str
+    status: str  # finished, failed or interrupted
+    seconds: float | None  # wall time of a finished run
+    changed: float  # when it was last written, seconds since the epoch
+    message: str = ""
+
+
+class Store:
+    """The results folder."""
+
+    def __init__(self, results_dir: str | Path) -> None:
+        """Name the folder; nothing is written before there is something to write."""
+        self.runs = Path(results_dir) / "runs"
+
+    def path(self, run_id: str) -> Path:
+        """Return the folder of a finished run."""
+        return self.runs / run_id
+
+    def partial(self, run_id: str) -> Path:
+        """Return the folder of a run in progress."""
+        return self.runs / (run_id + PARTIAL)
+
+    def finished(self, run_id: str) -> bool:
+        """Whether a run is complete."""
+        return self.path(run_id).is_dir()
+
+    def run_ids(self) -> list[str]:
+        """Return the ids of all finished runs, sorted."""
+        if not self.runs.is_dir():
+            return []
+        return sorted(path.name for path in self.runs.iterdir() if path.is_dir() and not path.name.endswith(PARTIAL))
+
+    # Writing
+
+    def start(self, run_id: str, config: Mapping[str, Any]) -> None:
+        """Begin a run, or go on with one: its folder and its config."""
+        folder = self.partial(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failure.json").unlink(missing_ok=True)
+        _write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def discard(self, run_id: str) -> None:
+        """Drop what an interrupted run has left."""
+        shutil.rmtree(self.partial(run_id), ignore_errors=True)
+
+    def save_checkpoint(self, run_id: str, state: State) -> None:
+        """Keep what is needed to go on from the end of an epoch."""
+        import torch
+
+        temporary = self.partial(run_id) / "checkpoint.tmp"
+        torch.save(vars(state), temporary)
+        temporary.replace(temporary.with_suffix(".pt"))
+
+    def load_checkpoint(self, run_id: str) -> State | None:
+        """Return where an interrupted run stopped, or None if it left no checkpoint."""
+        import torch
+
+        from lossbench.training import State
+
+        path = self.partial(run_id) / "checkpoint.pt"
+        if not path.is_file():
+            return None
+        try:
+            return State(**torch.load(path, weights_only=True))
+        except Exception as error:
+            raise StoreError(f"{path} cannot be read ({error}); remove it, or train again with --force") from error
+
+    def commit(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, Any],
+        predictions: Mapping[str, NDArray[Any]],
+        history: Sequence[Mapping[str, float]],
+        environment: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+    ) -> None:
+        """Write what a run gave and declare it complete, in place of an earlier one under the same id."""
+        from safetensors.torch import save_file
+
+        folder = self.partial(run_id)
+        _write_json(folder / "metrics.json", {**metrics, "schema": SCHEMA})
+        _write_json(folder / "environment.json", environment)
+        np.savez_compressed(folder / "predictions.npz", allow_pickle=False, **predictions)
+        with (folder / "history.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(history[0]))
+            writer.writeheader()
+            writer.writerows(history)
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        replaced = folder.with_name(run_id + ".replaced" + PARTIAL)
+        if self.finished(run_id):
+            self.path(run_id).rename(replaced)
+        folder.rename(self.path(run_id))
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    def fail(self, run_id: str, error: Exception) -> None:
+        """Record why a run failed."""
+        folder = self.partial(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(
+            folder / "failure.json",
+            {
+                "error": type(error).__name__,
+                "message": str(error),
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "traceback": traceback.format_exception(error),
+            },
+        )
+
+    # Reading
+
+    def config(self, run_id: str) -> dict[str, Any]:
+        """Return a run's resolved config."""
+        try:
+            config = yaml.safe_load(self._file(run_id, "config.yaml").read_text())
+        except yaml.YAMLError as error:
+            raise StoreError(f"{self.path(run_id) / 'config.yaml'} is not valid yaml") from error
+        if not isinstance(config, dict):
+            raise StoreError(f"{self.path(run_id) / 'config.yaml'} must hold a mapping")
+        return config
+
+    def metrics(self, run_id: str) -> dict[str, Any]:
+        """Return a run's metrics: split → calibration → name → value."""
+        return self._json(run_id, "metrics.json")
+
+    def environment(self, run_id: str) -> dict[str, Any]:
+        """Return how and where a run was made, with its fingerprints."""
+        return self._json(run_id, "environment.json")
+
+    def history(self, run_id: str) -> list[dict[str, float]]:
+        """Return a run's epochs."""
+        with self._file(run_id, "history.csv").open(newline="") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+    def predictions(self, run_id: str) -> dict[str, NDArray[Any]]:
+        """Return a run's logits and targets on validation and test."""
+        with np.load(self._file(run_id, "predictions.npz"), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def weights(self, run_id: str) -> dict[str, Tensor]:
+        """Return a run's stored model."""
+        from safetensors.torch import load_file
+
+        return load_file(self._file(run_id, "model.safetensors"))
+
+    def infos(self) -> Iterator[RunInfo]:
+        """Return what is known of every run, finished or not, the newest first."""
+        folders = [path for path in self.runs.iterdir() if path.is_dir()] if self.runs.is_dir() else []
+        for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
+            changed = folder.stat().st_mtime
+            run_id = folder.name.removesuffix(PARTIAL)
+            if not folder.name.endswith(PARTIAL):
+                try:
+                    seconds = float(self.environment(run_id)["wall_seconds"])
+                except (StoreError, KeyError, TypeError, ValueError) as error:
+                    yield RunInfo(run_id, "unreadable", None, changed, str(error))
+                    continue
+                yield RunInfo(run_id, "finished", seconds, changed)
+            elif (folder / "failure.json").is_file():
+                message = str(json.loads((folder / "failure.json").read_text()).get("message", ""))
+                yield RunInfo(run_id, "failed", None, changed, message)
+            else:
+                yield RunInfo(run_id, "interrupted", None, changed)
+
+    def frame(self) -> tuple[pd.DataFrame, list[str]]:
+        """Return every finished run as a table, and what was left out.
+
+        Returns:
+            A row per run × split × calibration: `run`, `split`, `calibration`, the config with dotted keys
+            (`loss.epsilon`), the metrics by name and `temperature`, the fitted one; and a message for each folder
+            that could not be read.
+        """
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        skipped: list[str] = []
+        for run_id in self.run_ids():
+            try:
+                metrics = self.metrics(run_id)
+                if metrics.get("schema") != SCHEMA:
+                    raise StoreError(f"its metrics have schema {metrics.get('schema')}, not {SCHEMA}")
+                flat = dict(_flatten(self.config(run_id)))
+                for split in ("val", "test"):
+                    for calibration, values in metrics[split].items():
+                        numbers = {name: math.nan if value is None else value for name, value in values.items()}
+                        head = {"run": run_id, "split": split, "calibration": calibration}
+                        rows.append({**head, **flat, **numbers, "temperature": metrics["temperature"]})
+            except (StoreError, KeyError, AttributeError, TypeError) as error:
+                skipped.append(f"{run_id}: {error}")
+        return pd.DataFrame(rows), skipped
+
+    def find(self, run_id: str) -> str:
+        """Return the id of the finished run that a user names, in full or by the start or end of its id.
+
+        Raises:
+            StoreError: if there is none, or more than one.
+        """
+        known = self.run_ids()
+        matches = [name for name in known if name == run_id] or [
+            name for name in known if name.startswith(run_id) or name.endswith(run_id)
+        ]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise StoreError(f"'{run_id}' fits {len(matches)} runs: {', '.join(matches[:5])}")
+        raise StoreError(f"no finished run '{run_id}' in {self.runs}{did_you_mean(run_id, known) if known else ''}")
+
+    def _file(self, run_id: str, name: str) -> Path:
+        path = self.path(run_id) / name
+        if not path.is_file():
+            raise StoreError(f"{path} is missing")
+        return path
+
+    def _json(self, run_id: str, name: str) -> dict[str, Any]:
+        path = self._file(run_id, name)
+        try:
+            content = json.loads(path.read_text())
+        except ValueError as error:
+            raise StoreError(f"{path} is not valid JSON") from error
+        if not isinstance(content, dict):
+            raise StoreError(f"{path} must hold a mapping")
+        return content
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys; lists as JSON. What names code rather than an experiment (`_target_`) is left out."""
+    for key, value in config.items():
+        if key == "_target_":
+            continue
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, json.dumps(value) if isinstance(value, list) else value
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan: a metric that is not defined is null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,221 @@
+"""The loop: tensors in, tensors out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lossbench.build import Experiment
+from lossbench.data.dataset import Examples
+from lossbench.device import Device
+from lossbench.errors import DivergedError
+from lossbench.randomness import stream
+
+EVALUATION_BATCH = 1024  # examples at a time without gradients
+
+
+@dataclass
+class State:
+    """All that is needed to go on from the end of an epoch, bit for bit."""
+
+    epoch: int = 0  # epochs done
+    model: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)  # weights of the best epoch so far
+    best_accuracy: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    order: str = ""  # fingerprint of the batches seen
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gives."""
+
+    weights: dict[str, Tensor]
+    history: list[dict[str, float]]  # a row per epoch
+    val_logits: Tensor  # [N, K], as the model gave them, before any link
+    test_logits: Tensor
+    fingerprints: dict[str, str]
+    seconds: float  # of training, without data set and evaluation on test
+
+
+def train(
+    experiment: Experiment,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    keep: str = "best",
+    teacher: nn.Module | None = None,
+    state: State | None = None,
+    on_epoch: Callable[[State], None] = lambda state: None,
+) -> Trained:
+    """Train a model and look at its validation and test splits.
+
+    Every random number comes from a stream named by the seed, its purpose and the epoch, so that neither the loss
+    nor an interruption can shift the batches, the augmentation or dropout.
+
+    Args:
+        experiment: data set, model, loss, optimizer, schedule and device.
+        epochs: times to go through the training split.
+        batch_size: examples per step; the last batch of an epoch may have fewer.
+        seed: of the streams.
+        keep: the epoch whose weights are kept: `best` by validation accuracy (the later of two equal ones), or `last`.
+        teacher: gives `teacher_logits` to a loss that declares them.
+        state: where to go on from; it is brought up to date in place.
+        on_epoch: called with the state after each epoch. Its tensors are the live ones: copy or save them there.
+
+    Returns:
+        Weights, history, logits and fingerprints.
+
+    Raises:
+        DivergedError: when the training loss is no longer finite.
+    """
+    model, optimizer, device = experiment.model, experiment.optimizer, experiment.device
+    dataset = experiment.dataset
+    initial = fingerprint(model.state_dict())
+    state = state or State()
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    if state.epoch:
+        model.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+    extras = Extras(experiment, teacher)
+    total_steps = epochs * math.ceil(len(dataset.train) / batch_size)
+    step = state.epoch * math.ceil(len(dataset.train) / batch_size)
+
+    for epoch in range(state.epoch, epochs):
+        started = time.perf_counter()
+        model.train()
+        order = torch.randperm(len(dataset.train), generator=generator(seed, "order", epoch))
+        state.order = hashlib.sha256(state.order.encode() + order.numpy().tobytes()).hexdigest()
+        augmentation = generator(seed, "augmentation", epoch)
+        torch.manual_seed(stream(seed, "dropout", epoch))
+        total = torch.zeros((), device=device.name)
+        for batch in order.to(device.name).split(batch_size):
+            factor = experiment.schedule(step, total_steps)
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * factor
+            inputs = dataset.augment(dataset.train.inputs[batch], augmentation)
+            with device.autocast():
+                logits = model(inputs)
+            loss = experiment.loss.function(
+                logits.float(), dataset.train.targets[batch], **extras.of(dataset.train, inputs, batch)
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(batch)
+            step += 1
+        # Once an epoch, of its last step: a norm at every step costs a small model more than it tells.
+        gradient_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+
+        val_logits = logits_of(experiment, dataset.val)
+        val_loss = experiment.loss.function(
+            val_logits, dataset.val.targets, **extras.of(dataset.val, dataset.val.inputs, slice(None))
+        )
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": optimizer.param_groups[0]["lr"],
+            "train_loss": total.item() / len(dataset.train),
+            "val_loss": val_loss.item(),
+            "val_accuracy": (val_logits.argmax(1) == dataset.val.targets).double().mean().item(),
+            "gradient_norm": gradient_norm.item(),
+            "seconds": time.perf_counter() - started,
+        }
+        if not math.isfinite(row["train_loss"]):
+            raise DivergedError(
+                f"the loss became {row['train_loss']} in epoch {epoch + 1} "
+                f"(learning rate {row['learning_rate']:g}); a lower learning rate or a warm-up may help"
+            )
+        if keep == "last" or row["val_accuracy"] >= state.best_accuracy:
+            state.best_accuracy = row["val_accuracy"]
+            state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        state.history.append(row)
+        state.epoch, state.model, state.optimizer = epoch + 1, model.state_dict(), optimizer.state_dict()
+        state.seconds += row["seconds"]
+        on_epoch(state)
+
+    model.load_state_dict(state.best)
+    return Trained(
+        weights={name: tensor.cpu() for name, tensor in state.best.items()},
+        history=state.history,
+        val_logits=logits_of(experiment, dataset.val).cpu(),
+        test_logits=logits_of(experiment, dataset.test).cpu(),
+        fingerprints={**dataset.fingerprints, "initial_weights": initial, "batch_order": state.order},
+        seconds=state.seconds,
+    )
+
+
+class Extras:
+    """What a loss declares beside logits and targets, and nothing else."""
+
+    def __init__(self, experiment: Experiment, teacher: nn.Module | None) -> None:
+        """Keep what the extras are computed from."""
+        self.wanted = experiment.loss.extras
+        self.device = experiment.device
+        self.teacher = teacher.eval() if teacher is not None else None
+        self.augmented = experiment.dataset.shift > 0 or experiment.dataset.flip
+        self.teacher_logits: dict[int, Tensor] = {}  # by split; what is not augmented is computed once
+
+    def of(self, examples: Examples, inputs: Tensor, batch: Tensor | slice) -> dict[str, Tensor]:
+        """Return the extras of one batch.
+
+        Args:
+            examples: the split that the batch is from.
+            inputs: the batch as the model sees it, after augmentation: the teacher sees the same.
+            batch: which examples, int64 [B] or all of them.
+        """
+        extras = {}
+        if "sample_weights" in self.wanted and examples.sample_weights is not None:
+            extras["sample_weights"] = examples.sample_weights[batch]
+        if "teacher_logits" in self.wanted and self.teacher is not None:
+            if self.augmented:
+                extras["teacher_logits"] = _forward(self.teacher, inputs, self.device)
+            else:
+                if id(examples) not in self.teacher_logits:
+                    self.teacher_logits[id(examples)] = _forward(self.teacher, examples.inputs, self.device)
+                extras["teacher_logits"] = self.teacher_logits[id(examples)][batch]
+        return extras
+
+
+def logits_of(experiment: Experiment, examples: Examples) -> Tensor:
+    """Return the logits of a split, float32 [N, K], without gradients and with dropout off."""
+    experiment.model.eval()
+    return _forward(experiment.model, examples.inputs, experiment.device)
+
+
+@torch.no_grad()
+def _forward(model: nn.Module, inputs: Tensor, device: Device) -> Tensor:
+    with device.autocast():
+        return torch.cat([model(part).float() for part in inputs.split(EVALUATION_BATCH)])
+
+
+def step_flops(experiment: Experiment, batch_size: int) -> int:
+    """Count the floating-point operations of one forward pass over a batch."""
+    experiment.model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        experiment.model(experiment.dataset.train.inputs[:1])
+    return counter.get_total_flops() * batch_size
+
+
+def generator(seed: int, name: str, epoch: int) -> torch.Generator:
+    """Return the generator of one stream and epoch. On the CPU, so that every device draws the same numbers."""
+    return torch.Generator().manual_seed(stream(seed, name, epoch))
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    """Return a hash of tensors by name, equal where they are equal bit for bit."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()

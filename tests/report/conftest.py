@@ -1,0 +1,50 @@
+"""Frames as the store makes them, small enough to do the sums in one's head."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+# Metrics of a run unless a test says otherwise.
+PLAIN = {"accuracy": 0.9, "nll": 0.3, "ece": 0.1, "confidence_gap": 0.05}
+
+
+def run(loss: str = "cross_entropy", seed: int = 0, /, **values: Any) -> dict[str, Any]:
+    """One run; `loss__epsilon=0.1` is the config key loss.epsilon, `scaled` its metrics after temperature."""
+    keys = {"dataset.name": "digits", "model.name": "mlp", "loss.name": loss, "seed": seed, "epochs": 20}
+    metrics = dict(PLAIN)
+    scaled = values.pop("scaled", {})
+    for name, value in values.items():
+        (metrics if "__" not in name and name not in ("epochs", "split") else keys)[name.replace("__", ".")] = value
+    return {"config": keys, "raw": metrics, "temperature_scaled": {**metrics, **scaled}}
+
+
+def frame(*runs: dict[str, Any]) -> pd.DataFrame:
+    """A row per run × split × calibration; validation is told apart by an accuracy of 0."""
+    return pd.DataFrame(
+        [
+            {
+                "run": f"run-{number}",
+                "split": split,
+                "calibration": calibration,
+                **one["config"],
+                **one[calibration],
+                **({"accuracy": 0.0} if split == "val" else {}),
+                "temperature": 1.5,
+            }
+            for number, one in enumerate(runs)
+            for split in ("val", "test")
+            for calibration in ("raw", "temperature_scaled")
+        ]
+    )
+
+
+@pytest.fixture(name="run", scope="session")
+def run_fixture() -> Callable[..., dict[str, Any]]:
+    return run
+
+
+@pytest.fixture(name="frame", scope="session")
+def frame_fixture() -> Callable[..., pd.DataFrame]:
+    return frame

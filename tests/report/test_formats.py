@@ -1,0 +1,178 @@
+import csv
+import io
+import json
+import math
+import sys
+from subprocess import run as run_process
+
+import pytest
+
+from lossbench.errors import ConfigError
+from lossbench.report import render, tabulate
+
+NAME = """a_b&50%#<c>|d"e'f"""
+
+
+@pytest.fixture
+def sweep(run, frame):
+    """Two losses on digits, two seeds each: mean 0.91 ± 0.0141 and 0.93 ± 0.0141 (0.01·√2)."""
+    return frame(
+        *[
+            run(loss, seed, accuracy=base + 0.02 * seed, confidence_gap=gap)
+            for loss, base, gap in (("cross_entropy", 0.90, 0.04), ("label_smoothing", 0.92, -0.01))
+            for seed in (0, 1)
+        ]
+    )
+
+
+@pytest.fixture
+def awkward(run, frame):
+    return tabulate(frame(run(NAME, accuracy=0.8), run("plain", accuracy=0.9)), metrics=["accuracy"])
+
+
+def test_markdown_is_a_github_table_with_the_best_in_bold(sweep):
+    lines = render(tabulate(sweep, metrics=["accuracy", "confidence_gap"], calibrations=["raw"]), "markdown").split(
+        "\n"
+    )
+    assert lines == [
+        "**digits · mlp · test split**",
+        "",
+        "| loss            | accuracy ↑          | confidence gap → 0   |",
+        "| --------------- | ------------------: | -------------------: |",
+        "| cross_entropy   | 0.9100 ± 0.0141     | +0.0400 ± 0.0000     |",
+        "| label_smoothing | **0.9300 ± 0.0141** | **-0.0100 ± 0.0000** |",
+        "",
+        "Bold: best mean. Mean ± standard deviation over 2 seeds. "
+        "Confidence gap: mean confidence − accuracy; above 0 is overconfident.",
+        "",
+    ]
+
+
+def test_markdown_escapes_what_it_would_read_as_markup(awkward):
+    assert r"""a_b&amp;50%\#&lt;c&gt;\|d"e'f""" in render(awkward, "markdown")
+
+
+def test_markdown_escapes_an_underscore_only_where_it_would_emphasise(run, frame):
+    text = render(tabulate(frame(run("_a_b_"), run("plain"))), "markdown")
+    assert r"| \_a_b\_ |" in text
+
+
+def test_latex_is_a_booktabs_table_with_the_best_in_bold(sweep):
+    text = render(tabulate(sweep, metrics=["accuracy", "confidence_gap"], calibrations=["raw"]), "latex")
+    assert text.split("\n") == [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}[t]",
+        r"\centering\small",
+        r"\caption{digits $\cdot$ mlp $\cdot$ test split. Bold: best mean. Mean $\pm$ standard deviation over 2 seeds. "
+        r"Confidence gap: mean confidence $-$ accuracy; above 0 is overconfident.}",
+        r"\label{tab:digits-mlp-test-split}",
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"loss & accuracy $\uparrow$ & confidence gap $\rightarrow$ 0 \\",
+        r"\midrule",
+        r"cross\_entropy & 0.9100 $\pm$ 0.0141 & +0.0400 $\pm$ 0.0000 \\",
+        r"label\_smoothing & \textbf{0.9300 $\pm$ 0.0141} & \textbf{$-$0.0100 $\pm$ 0.0000} \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
+    ]
+
+
+def test_latex_escapes_its_own_characters(awkward, run, frame):
+    assert r"a\_b\&50\%\#\textless{}c\textgreater{}\textbar{}d''e'f & 0.8000 \\" in render(awkward, "latex")
+    others = render(tabulate(frame(run(r"a\b{c}$d~e^f--g-h"), run("plain"))), "latex")
+    assert r"a\textbackslash{}b\{c\}\$d\textasciitilde{}e\textasciicircum{}f-{}-g-h" in others
+
+
+def test_latex_rules_a_line_between_datasets(run, frame):
+    text = render(tabulate(frame(run("a"), run("b"), run("a", dataset__name="wine"))), "latex")
+    lines = text.splitlines()
+    assert lines.count(r"\midrule") == 2  # below the headings, and between digits and wine
+    assert lines[lines.index(r"\bottomrule") - 2] == r"\midrule"
+
+
+def test_csv_has_full_names_and_full_precision(sweep):
+    rows = list(csv.DictReader(io.StringIO(render(tabulate(sweep, metrics=["accuracy", "ece"]), "csv"))))
+    assert list(rows[0]) == [
+        *("dataset.name", "model.name", "loss.name", "split", "n"),
+        *("accuracy.raw.mean", "accuracy.raw.sd", "accuracy.raw.n"),
+        *("ece.raw.mean", "ece.raw.sd", "ece.raw.n"),
+        *("ece.temperature_scaled.mean", "ece.temperature_scaled.sd", "ece.temperature_scaled.n"),
+    ]
+    assert [row["loss.name"] for row in rows] == ["cross_entropy", "label_smoothing"]
+    assert float(rows[0]["accuracy.raw.sd"]) == pytest.approx(0.01 * math.sqrt(2), rel=1e-12)
+
+
+def test_csv_leaves_empty_what_is_missing_and_keeps_keys_of_one_loss_alone(run, frame):
+    table = tabulate(
+        frame(run("a"), run("focal", loss__gamma=2.0)), metrics=["confidence_of_errors"], calibrations=["raw"]
+    )
+    rows = list(csv.DictReader(io.StringIO(render(table, "csv"))))
+    assert [row["loss.gamma"] for row in rows] == ["", "2"]
+    assert [rows[0][f"confidence_of_errors.raw.{part}"] for part in ("mean", "sd", "n")] == ["", "", "0"]
+
+
+def test_csv_quotes_so_that_any_name_comes_back(run, frame):
+    name = NAME + ",\nnext"
+    table = tabulate(frame(run(name), run("plain")))
+    assert name in [row["loss.name"] for row in csv.DictReader(io.StringIO(render(table, "csv")))]
+
+
+def test_json_has_the_whole_config_the_definitions_and_null_for_what_is_missing(sweep):
+    report = json.loads(render(tabulate(sweep, metrics=["accuracy", "mce"], calibrations=["raw"]), "json"))
+    assert report["title"] == ["digits", "mlp"]
+    assert report["metrics"]["accuracy"]["better"] == "higher"
+    assert report["metrics"]["accuracy"]["definition"].startswith("Share of examples")
+    first = report["rows"][0]
+    assert first["config"] == {
+        "dataset.name": "digits",
+        "model.name": "mlp",
+        "loss.name": "cross_entropy",
+        "epochs": 20,
+    }
+    assert first["n"] == 2
+    assert first["metrics"]["accuracy"]["raw"]["mean"] == pytest.approx(0.91)
+    assert first["metrics"]["mce"]["raw"] == {"mean": None, "sd": None, "n": 0, "best": False}
+
+
+def test_json_keeps_any_name_as_it_is(awkward):
+    names = [row["config"]["loss.name"] for row in json.loads(render(awkward, "json"))["rows"]]
+    assert NAME in names
+
+
+def test_json_has_null_for_an_infinite_mean_which_json_cannot_write(run, frame):
+    report = json.loads(render(tabulate(frame(run(nll=math.inf))), "json"))
+    assert report["rows"][0]["metrics"]["nll"]["raw"]["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("nll", "text"),
+    [(0.25, "0.2500"), (2.3026, "2.303"), (23.026, "23.03"), (230.26, "230.3"), (math.inf, "inf"), (math.nan, "–")],
+)
+def test_a_column_has_about_four_digits(run, frame, nll, text):
+    table = tabulate(frame(run(nll=nll)), metrics=["nll"], calibrations=["raw"])
+    assert f"| {text}" in render(table, "markdown")
+
+
+@pytest.mark.parametrize("gap", [0.00001, -0.00001, 0.0])
+def test_a_gap_that_rounds_to_nothing_has_no_sign(run, frame, gap):
+    table = tabulate(frame(run(confidence_gap=gap)), metrics=["confidence_gap"], calibrations=["raw"])
+    assert " 0.0000 " in render(table, "markdown")
+
+
+def test_rows_of_different_n_have_a_column_for_it(run, frame):
+    table = tabulate(frame(run("a", 0), run("a", 1), run("b", 0)), metrics=["accuracy"])
+    assert "| a    | 2 | **0.9000 ± 0.0000** |" in render(table, "markdown")
+    assert "| b    | 1 | **0.9000**          |" in render(table, "markdown")
+    assert r"a & 2 & \textbf" in render(table, "latex")
+
+
+def test_an_unknown_format_is_answered_with_the_nearest(sweep):
+    with pytest.raises(ConfigError, match=r"no format named 'markdwn'; did you mean markdown\?"):
+        render(tabulate(sweep), "markdwn")
+
+
+def test_the_report_does_not_import_torch():
+    code = "import sys, lossbench.report; sys.exit('torch' in sys.modules)"
+    assert run_process([sys.executable, "-c", code], check=False).returncode == 0

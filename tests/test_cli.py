@@ -1,0 +1,291 @@
+"""The command line end to end, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Lossbench, files_below
+from PIL import Image
+
+FAST = ("dataset=wine", "model=linear", "epochs=2", "device=cpu")
+
+
+def run_folders(folder: Path) -> list[str]:
+    runs = folder / "results/runs"
+    return sorted(path.name for path in runs.iterdir()) if runs.is_dir() else []
+
+
+def test_a_sweep_trains_reports_and_is_skipped_the_second_time(lossbench: Lossbench, tmp_path: Path) -> None:
+    sweep = ("train", *FAST, "loss=label_smoothing", "loss.epsilon=0,0.1", "seed=range(2)")
+    first = lossbench(*sweep)
+    assert first.returncode == 0, first.stderr
+    assert len(run_folders(tmp_path)) == 4
+    assert len(first.stdout.splitlines()) == 4
+    assert "finished (4/4 runs)" in first.stderr
+    second = lossbench(*sweep, "--quiet")
+    assert (second.returncode, second.stderr) == (0, "")
+    assert second.stdout == first.stdout
+
+    table = lossbench("report")
+    assert table.returncode == 0, table.stderr
+    assert "wine · linear · label_smoothing" in table.stdout
+    assert "over 2 seeds" in table.stdout
+
+    csv = lossbench("report", "--format", "csv", "--metrics", "accuracy,nll", "--where", "loss.epsilon=0.1")
+    assert len(csv.stdout.splitlines()) == 2
+    latex = lossbench("report", "--format", "latex", "-o", "out/table.tex")
+    assert (latex.returncode, latex.stdout) == (0, "")
+    assert r"\toprule" in (tmp_path / "out/table.tex").read_text()
+    assert json.loads(lossbench("report", "--format", "json").stdout)
+
+    listed = lossbench("runs")
+    assert listed.stdout.count("finished") == 4
+    shown = lossbench("show", run_folders(tmp_path)[0])
+    assert "balanced_accuracy" in shown.stdout
+    assert "initial_weights" in shown.stdout
+
+
+def test_multirun_is_accepted_and_changes_nothing(lossbench: Lossbench, tmp_path: Path) -> None:
+    assert lossbench("train", "-m", *FAST, "seed=0").returncode == 0
+    assert lossbench("train", *FAST, "seed=0", "-q").returncode == 0
+    assert len(run_folders(tmp_path)) == 1
+
+
+def test_force_trains_again(lossbench: Lossbench, tmp_path: Path) -> None:
+    lossbench("train", *FAST)
+    (name,) = run_folders(tmp_path)
+    before = (tmp_path / "results/runs" / name).stat().st_mtime_ns
+    again = lossbench("train", *FAST, "--force")
+    assert "finished" in again.stderr
+    assert (tmp_path / "results/runs" / name).stat().st_mtime_ns > before
+
+
+def test_one_failed_run_does_not_stop_the_others(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *FAST, "optimizer.learning_rate=1e30,0.1", "schedule=constant")
+    assert answer.returncode == 1
+    assert "1 of 2 runs failed:" in answer.stderr
+    assert "the loss became" in answer.stderr
+    assert len(answer.stdout.splitlines()) == 1
+    assert sum(name.endswith(".partial") for name in run_folders(tmp_path)) == 1
+    assert "failed" in lossbench("runs").stdout
+
+
+def test_a_sweep_of_students_shares_one_teacher(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench(
+        "train", *FAST, "loss=distillation", "loss.temperature=1,4", "teacher.model=mlp", "teacher.loss=label_smoothing"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert len(run_folders(tmp_path)) == 3
+    assert len(answer.stdout.splitlines()) == 2
+
+
+def test_joblib_gives_the_numbers_that_one_process_gives(lossbench: Lossbench, tmp_path: Path) -> None:
+    sweep = ("train", *FAST, "seed=range(2)", "--quiet")
+    parallel = lossbench(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "results_dir=parallel")
+    assert parallel.returncode == 0, parallel.stderr
+    assert parallel.stdout == lossbench(*sweep, "results_dir=one").stdout
+    assert len(list((tmp_path / "parallel/runs").iterdir())) == 2
+
+
+def test_an_experiment_of_ones_own_sweeps_by_its_yaml(lossbench: Lossbench, tmp_path: Path) -> None:
+    folder = tmp_path / "conf/experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: label_smoothing\nepochs: 1\n"
+        "hydra:\n  sweeper:\n    params:\n      loss.epsilon: 0,0.3\n"
+    )
+    answer = lossbench("train", "--config-dir", "conf", "+experiment=mine", "dataset=wine", "model=linear", "-q")
+    assert answer.returncode == 0, answer.stderr
+    assert len(answer.stdout.splitlines()) == 2
+
+
+def test_a_loss_of_ones_own_needs_one_function_and_one_yaml(lossbench: Lossbench, tmp_path: Path) -> None:
+    (tmp_path / "my_losses.py").write_text(
+        "from torch.nn.functional import cross_entropy\n\n"
+        "def scaled(logits, targets, *, factor: float = 1.0):\n"
+        "    return factor * cross_entropy(logits, targets)\n"
+    )
+    (tmp_path / "conf/loss").mkdir(parents=True)
+    (tmp_path / "conf/loss/scaled.yaml").write_text("# factor · CE\n_target_: my_losses.scaled\nfactor: 1.0\n")
+    answer = lossbench("train", "--config-dir", "conf", *FAST, "loss=scaled", "loss.factor=0.5,2", "-q")
+    assert answer.returncode == 0, answer.stderr
+    assert len(answer.stdout.splitlines()) == 2
+    wrong = lossbench("train", "--config-dir", "conf", *FAST, "loss=scaled", "loss.factor=fast")
+    assert (wrong.returncode, wrong.stderr) == (2, "lossbench: loss.factor must be a number; got 'fast'\n")
+    assert "factor · CE" in lossbench("list", "losses", "--config-dir", "conf").stdout
+
+
+WRONG = [
+    ("loss=label_smothing",),
+    ("loss=label_smoothing", "loss.epsilon=0,0.1,1.2"),  # the last of three
+    ("loss=temperature", "loss.temperature=0"),
+    ("loss=class_weighted", "loss.class_weights=[1,2]"),
+    ("loss.epsilom=0.1",),
+    ("epochs=ten",),
+    ("epochs=0",),
+    ("dataset=fashion_mnist", "dataset.root=nowhere"),
+    ("dataset=cifar10", "dataset.root=nowhere"),
+    ("dataset=image_folder", "dataset.folder=nowhere"),
+    ("dataset=image_folder",),
+    ("loss=distillation", "teacher.id=nobody"),
+    ("loss=distillation", "teacher.model=nothing"),
+    ("loss=cross_entropy", "teacher.model=mlp"),
+    ("model=cnn", "dataset=wine"),
+    ("device=cuda", "device.name=cuda:99"),
+    ("nonsense",),
+    ("--config-dir", "nowhere"),
+    ("--nonsense",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_a_wrong_request_is_one_message_exit_2_and_nothing_written(
+    lossbench: Lossbench, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    answer = lossbench("train", *arguments)
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stdout == ""
+    assert "Traceback" not in answer.stderr
+    assert answer.stderr.strip()
+    if arguments != ("--nonsense",):  # Typer draws a box round its own
+        assert len(answer.stderr.splitlines()) == 1
+    assert files_below(tmp_path) == []
+
+
+def draw_pets(folder: Path) -> None:
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(8):
+                colour = (number * 20, 250 * (label == "cat"), 0)
+                Image.new("RGB", (8, 8), colour).save(folder / split / label / f"{number}.png")
+
+
+def test_a_folder_of_ones_own_images_trains(lossbench: Lossbench, tmp_path: Path) -> None:
+    draw_pets(tmp_path / "pets")
+    answer = lossbench(
+        "train", "dataset=image_folder", "dataset.folder=pets", "model=cnn", "loss=class_weighted", "epochs=5"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "accuracy 1.0000" in answer.stdout
+
+
+def test_an_empty_class_is_named(lossbench: Lossbench, tmp_path: Path) -> None:
+    draw_pets(tmp_path / "pets")
+    (tmp_path / "pets/train/emu").mkdir()
+    answer = lossbench("train", "dataset=image_folder", "dataset.folder=pets", "model=linear", "loss=class_weighted")
+    assert answer.returncode == 2
+    assert "emu" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert run_folders(tmp_path) == []
+
+
+def test_an_unreadable_image_is_named(lossbench: Lossbench, tmp_path: Path) -> None:
+    draw_pets(tmp_path / "pets")
+    (tmp_path / "pets/train/dog/1.png").write_bytes(b"not an image")
+    answer = lossbench("train", "dataset=image_folder", "dataset.folder=pets", "model=linear")
+    assert answer.returncode == 2
+    assert str(Path("train/dog/1.png")) in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert run_folders(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("report",), "lossbench train"),
+        (("report", "--results-dir", "nowhere"), "lossbench train"),
+        (("show", "nobody"), "no finished run 'nobody'"),
+        (("list", "loses"), "did you mean losses?"),
+    ],
+)
+def test_other_verbs_refuse_in_one_line_too(
+    lossbench: Lossbench, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    answer = lossbench(*arguments)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert files_below(tmp_path) == []
+
+
+def test_an_unknown_metric_or_filter_is_named(lossbench: Lossbench) -> None:
+    lossbench("train", *FAST, "-q")
+    for arguments in (("--metrics", "acuracy"), ("--where", "los=dice"), ("--where", "loss=dice")):
+        answer = lossbench("report", *arguments)
+        assert answer.returncode == 2, arguments
+        assert len(answer.stderr.splitlines()) == 1, answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("losses", "dice_cross_entropy"), ("models", "resnet20"), ("datasets", "fashion_mnist"), ("optimizers", "sgd"),
+     ("schedules", "cosine"), ("metrics", "ece"), ("experiments", "")],
+)  # fmt: skip
+def test_list_names_what_there_is(lossbench: Lossbench, kind: str, name: str) -> None:
+    answer = lossbench("list", kind)
+    assert answer.returncode == 0, answer.stderr
+    assert name in answer.stdout
+    assert "_split" not in answer.stdout
+
+
+def test_ctrl_c_exits_130_says_how_to_go_on_and_the_same_command_does(lossbench: Lossbench, tmp_path: Path) -> None:
+    arguments = ["train", "dataset=digits", "model=mlp", "epochs=3000", "device=cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lossbench", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not any((tmp_path / "results/runs").glob("*.partial/config.yaml")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert "lossbench train dataset=digits" in stderr
+    assert "interrupted" in lossbench("runs").stdout
+
+
+def test_a_terminal_shows_bars_on_stderr_and_results_on_stdout(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lossbench", "train", *FAST, "seed=range(2)"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    drawn = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux's way to say that the other side has closed
+            break
+        if not part:
+            break
+        drawn += part
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"2/2 runs" in drawn
+    assert b"\x1b[" in drawn
+    assert len(stdout.splitlines()) == 2
+
+
+def test_report_imports_no_torch(lossbench: Lossbench, tmp_path: Path) -> None:
+    lossbench("train", *FAST, "-q")
+    code = (
+        "import sys\nsys.argv = ['lossbench', 'report']\nfrom lossbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules, 'hydra' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "False False"

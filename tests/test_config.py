@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from conftest import compose, compose_all
+
+from lossbench import config
+from lossbench.catalogue import KINDS, conf_dir
+from lossbench.errors import ConfigError
+
+FAST = ("model=linear", "epochs=1")
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.name.startswith("_"))
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [(group, choice) for group in config.GROUPS for choice in choices(group) if choice != "image_folder"],
+)
+def test_every_choice_composes_and_passes_the_check(group: str, choice: str) -> None:
+    composed = compose(f"{group}={choice}")
+    assert "_target_" in composed[group]
+
+
+def test_every_yaml_of_a_listed_kind_says_what_it_is() -> None:
+    for group in filter(None, KINDS.values()):
+        for choice in choices(group):
+            lines = (conf_dir() / group / f"{choice}.yaml").read_text().splitlines()
+            first = next(line for line in lines if not line.startswith("# @"))
+            assert first.startswith("# "), f"{group}/{choice}"
+
+
+def test_the_choice_names_its_node() -> None:
+    composed = compose("loss=label_smoothing")
+    assert composed["loss"]["name"] == "label_smoothing"
+    assert composed["dataset"]["name"] == "digits"
+    assert compose("model=torchvision", "model.name=resnet34", "dataset=cifar10")["model"]["name"] == "resnet34"
+
+
+def test_a_sweep_is_the_product_of_its_values_in_the_order_typed() -> None:
+    runs = compose_all("loss=label_smoothing", "loss.epsilon=0,0.1", "seed=range(2)")
+    assert [(run["loss"]["epsilon"], run["seed"]) for run in runs] == [(0, 0), (0, 1), (0.1, 0), (0.1, 1)]
+
+
+def test_a_plain_value_reaches_every_loss_of_a_swept_group() -> None:
+    # dice has no epsilon and cross_entropy no `over`: the default loss must not be asked
+    runs = compose_all("loss=dice,dice_cross_entropy", "loss.over=example")
+    assert [run["loss"]["over"] for run in runs] == ["example", "example"]
+
+
+def test_a_key_that_one_loss_of_the_sweep_lacks_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no key 'loss\.over'"):
+        compose_all("loss=dice,cross_entropy", "loss.over=example")
+
+
+def test_a_teacher_is_dropped_unless_the_loss_learns_from_one() -> None:
+    assert compose("loss=cross_entropy")["teacher"] is None
+    teacher = compose("loss=distillation", "teacher.model=linear", "teacher.loss=label_smoothing", "seed=3")["teacher"]
+    assert teacher["model"]["name"] == "linear"
+    assert teacher["loss"]["name"] == "label_smoothing"
+    assert teacher["seed"] == 3, "a teacher has its student's seed, and so its split, unless told otherwise"
+
+
+def test_a_teacher_takes_its_students_model_by_name() -> None:
+    assert compose("loss=distillation", "model=linear")["teacher"]["model"]["name"] == "linear"
+
+
+def test_the_hard_part_of_a_distillation_is_any_loss() -> None:
+    hard = compose("loss=distillation", "loss.hard=label_smoothing", "loss.hard.epsilon=0.3")["loss"]["hard"]
+    assert (hard["name"], hard["epsilon"]) == ("label_smoothing", 0.3)
+
+
+def test_a_teachers_config_is_the_config_of_the_run_typed_by_hand() -> None:
+    student = compose("loss=distillation", "teacher.model=linear", "teacher.loss=label_smoothing", "teacher.epochs=3")
+    by_hand = compose("model=linear", "loss=label_smoothing", "epochs=3")
+    assert config.run_id(config.teacher_config(student)) == config.run_id(by_hand)
+
+
+def test_users_configs_are_found_beside_ours(tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss/mine.yaml").write_text("# mine\n_target_: lossbench.losses.cross_entropy\nepsilon: 0.25\n")
+    composed = compose("loss=mine", config_dir=tmp_path)
+    assert (composed["loss"]["name"], composed["loss"]["epsilon"]) == ("mine", 0.25)
+
+
+def test_a_run_is_named_after_what_it_is() -> None:
+    name = config.run_id(compose("loss=label_smoothing", "seed=4"))
+    assert name.startswith("digits-mlp-label_smoothing-s4-")
+    assert len(name.rsplit("-", 1)[1]) == 8
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["loss.epsilon=0.2", "model.hidden=[64]", "optimizer.learning_rate=0.3", "schedule=linear", "epochs=3",
+     "batch_size=32", "seed=1", "device.precision=bf16", "dataset.label_noise=0.2", "keep=last"],
+)  # fmt: skip
+def test_what_can_change_the_numbers_changes_the_id(override: str) -> None:
+    assert config.run_id(compose(override)) != config.run_id(compose())
+
+
+@pytest.mark.parametrize(
+    "override", ["device=cpu", "device.threads=2", "device.channels_last=true", "results_dir=elsewhere"]
+)
+def test_what_cannot_change_the_numbers_leaves_the_id(override: str) -> None:
+    assert config.run_id(compose(override)) == config.run_id(compose())
+
+
+def test_where_a_copy_of_the_data_lies_leaves_the_id() -> None:
+    one, other = (compose("dataset=fashion_mnist", f"dataset.root={root}") for root in ("/a", "/b"))
+    assert config.run_id(one) == config.run_id(other)
+
+
+def test_a_folder_of_ones_own_images_is_part_of_the_id() -> None:
+    one, other = (compose("dataset=image_folder", f"dataset.folder={folder}") for folder in ("/a", "/b"))
+    assert config.run_id(one) != config.run_id(other)
+
+
+def test_a_number_is_the_same_however_it_is_written() -> None:
+    ids = {config.run_id(compose("loss=temperature", f"loss.temperature={value}")) for value in ("2", "2.0", "2e0")}
+    assert len(ids) == 1
+
+
+def test_a_students_id_depends_on_its_teachers() -> None:
+    student = compose("loss=distillation")
+    ids = set()
+    for teacher in ("a", "b"):
+        changed = copy.deepcopy(student)
+        changed["teacher"]["id"] = teacher
+        ids.add(config.run_id(changed))
+    assert len(ids) == 2
+
+
+REFUSED = [
+    (("loss=label_smothing",), "no loss named 'label_smothing'; did you mean label_smoothing? (lossbench list losses)"),
+    (("model=cnnn",), "no model named 'cnnn'; did you mean cnn? (lossbench list models)"),
+    (("dataset=digit",), "no dataset named 'digit'; did you mean digits? (lossbench list datasets)"),
+    (("optimizer=sdg",), "no optimizer named 'sdg'; did you mean sgd?"),
+    (("device=gpu",), "no device named 'gpu'"),
+    (("+experiment=nope",), "no experiment named 'nope'"),
+    (("hydra/launcher=nope",), "no hydra/launcher named 'nope'"),
+    (("teacher.loss=nope",), "no loss named 'nope'"),
+    (("teacher.model=nope",), "no model named 'nope'"),
+    (("loss.epsilom=0.1",), "no key 'loss.epsilom'; did you mean epsilon?"),
+    (("epoch=3",), "no key 'epoch'; did you mean epochs?"),
+    (("+nonsense=3",), "no key 'nonsense'"),
+    (("+loss.nonsense=3",), "loss has no key 'nonsense'"),
+    (("+dataset.nonsense=3",), "dataset has no key 'nonsense'"),
+    (("model.a.b=3",), "no key 'model.a'"),
+    (("epochs=abc",), "epochs must be a whole number; got 'abc'"),
+    (("epochs=1.5",), "epochs must be a whole number; got '1.5'"),
+    (("epochs=0",), "epochs must lie in [1, ∞); got 0"),
+    (("epochs=null",), "epochs must not be null"),
+    (("batch_size=-1",), "batch_size must lie in [1, ∞); got -1"),
+    (("seed=-1",), "seed must lie in [0, ∞); got -1"),
+    (("keep=beste",), "keep must be best or last; got 'beste'"),
+    (("loss.epsilon=1.2",), "loss.epsilon must lie in [0, 1]; got 1.2"),
+    (("loss.epsilon=abc",), "loss.epsilon must be a number; got 'abc'"),
+    (("loss.epsilon=",), "loss.epsilon must be a number; got ''"),
+    (("loss.epsilon=nan",), "loss.epsilon must lie in [0, 1]; got nan"),
+    (("loss=temperature", "loss.temperature=0"), "loss.temperature must lie in (0, ∞); got 0"),
+    (("loss=temperature", "loss.temperature=-2"), "loss.temperature must lie in (0, ∞); got -2"),
+    (("loss=temperature", "loss.temperature=inf"), "loss.temperature must lie in (0, ∞); got inf"),
+    (("loss=class_weighted", "loss.class_weights=invers"), "loss.class_weights must be"),
+    (("loss=distillation", "loss.hard.epsilon=7"), "loss.hard.epsilon must lie in [0, 1]; got 7"),
+    (("loss=distillation", "teacher.epochs=0"), "teacher.epochs must lie in [1, ∞); got 0"),
+    (("loss=distillation", "teacher.loss=distillation"), "teacher.loss=distillation wants a teacher of its own"),
+    (("loss.hard=dice",), "no key 'loss.hard'"),
+    (("optimizer.learning_rate=0",), "optimizer.learning_rate must lie in (0, ∞); got 0"),
+    (("dataset.val_fraction=1",), "dataset.val_fraction must lie in"),
+    (("device.precision=fp8",), "device.precision must be fp32 or bf16; got 'fp8'"),
+    (("loss._target_=no.such.thing",), "loss._target_=no.such.thing cannot be used"),
+    (("loss._target_=os.system",), "loss._target_=os.system cannot be used"),
+    (("nonsense",), "cannot read 'nonsense': expected key=value"),
+    (("seed=range(0)",), "the sweep is empty"),
+    (("seed=[1,2",), "cannot read 'seed=[1,2'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"), REFUSED, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_a_wrong_request_is_refused_in_one_line_that_names_it(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_all(*overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_dir_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--config-dir must name a folder"), config.session(tmp_path / "nowhere"):
+        pass

@@ -1,0 +1,109 @@
+"""Imports point one way, and the heavy ones happen only where they are needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "lossbench"
+
+# Lower may not import higher. What is in one layer may import within it.
+LAYERS = [
+    {"errors", "domains", "randomness"},
+    {"signature", "links"},
+    {"losses", "metrics", "calibration", "models", "data", "optimization", "device"},
+    {"catalogue", "explain", "config", "build", "training", "store", "progress", "report"},
+    {"run"},
+    {"sweep", "screen"},
+    {"cli"},
+    {"__main__"},
+]
+PURE = ["losses", "metrics", "links", "calibration", "domains"]
+FORBIDDEN_IN_PURE = {"hydra", "omegaconf", "rich", "pandas", "pathlib", "typer"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names that a file imports, at its top or within a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer_of(name: str) -> int:
+    return next(level for level, layer in enumerate(LAYERS) if name in layer)
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    if part == "__init__":
+        return
+    parts = {module.name.removesuffix(".py") for module in PACKAGE.iterdir()}
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("lossbench.")} & parts
+    upwards = sorted(name for name in used if layer_of(name) > layer_of(part))
+    assert not upwards, f"{part} must not import {upwards}"
+
+
+@pytest.mark.parametrize("part", PURE)
+def test_pure_code_imports_no_files_configs_or_screens_and_prints_nothing(part: str) -> None:
+    for path in [*PACKAGE.glob(f"{part}.py"), *PACKAGE.glob(f"{part}/**/*.py")]:
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert not roots & FORBIDDEN_IN_PURE, path
+        if part != "losses":
+            assert "torch" not in roots, path
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), path
+
+
+def test_only_config_and_explain_touch_hydra_and_only_build_instantiates() -> None:
+    users = {part_of(path) for path in modules() if any(name.split(".")[0] == "hydra" for name in imported(path))}
+    assert users == {"config", "explain", "build"}
+    internals = {part_of(path) for path in modules() if any("hydra._internal" in name for name in imported(path))}
+    assert internals == {"config"}
+    callers = {part_of(path) for path in modules() if "hydra.utils.instantiate" in imported(path)}
+    assert callers == {"build"}
+
+
+def loaded_by(code: str, *suspects: str) -> set[str]:
+    """Which of the suspects a fresh interpreter has loaded after running some code."""
+    script = f"import sys\n{code}\nprint(*(name for name in {suspects!r} if name in sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(answer.stdout.splitlines()[-1].split()) if answer.stdout.strip() else set()
+
+
+def command(*arguments: str) -> str:
+    return (
+        f"sys.argv = {['lossbench', *arguments]!r}\n"
+        "from lossbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass"
+    )
+
+
+def test_the_probe_sees_what_is_loaded() -> None:
+    assert loaded_by("import json", "json", "torch") == {"json"}
+
+
+def test_help_loads_neither_torch_nor_pandas_nor_hydra() -> None:
+    assert not loaded_by(command("--help"), "torch", "pandas", "hydra", "omegaconf")
+    assert not loaded_by(command("train", "--help"), "torch", "pandas", "hydra", "omegaconf")
+
+
+@pytest.mark.parametrize("kind", ["losses", "models", "datasets", "metrics", "experiments"])
+def test_list_does_not_load_torch(kind: str) -> None:
+    assert "torch" not in loaded_by(command("list", kind), "torch")

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import compose, files_below, read_json
+
+from lossbench import run
+from lossbench.config import run_id
+from lossbench.errors import StoreError
+from lossbench.store import Store
+from lossbench.training import State
+
+NAME = "digits-mlp-dice-s0-12345678"
+
+
+def small(tmp_path: Path, *overrides: str) -> dict[str, object]:
+    return compose(
+        "dataset=wine", "model=linear", "epochs=2", "device=cpu", f"results_dir={tmp_path / 'results'}", *overrides
+    )
+
+
+def commit(store: Store, name: str = NAME, schema: int | None = None) -> None:
+    values = {"accuracy": 0.5, "confidence_of_errors": math.nan}
+    store.start(name, {"loss": {"_target_": "a.b", "name": "dice", "epsilon": 0.1, "prior": [0.5, 0.5]}, "seed": 0})
+    store.commit(
+        name,
+        metrics={"val": {"raw": values}, "test": {"raw": values}, "temperature": 1.5},
+        predictions={"test_logits": np.zeros((2, 3), np.float32)},
+        history=[{"epoch": 1, "train_loss": 0.25}],
+        environment={"wall_seconds": 2.5},
+        weights={"w": torch.arange(6.0).reshape(2, 3).t()},
+    )
+    if schema is not None:
+        path = store.path(name) / "metrics.json"
+        path.write_text(json.dumps({**read_json(path), "schema": schema}))
+
+
+def test_a_run_has_the_files_that_were_promised(tmp_path: Path) -> None:
+    config = small(tmp_path)
+    outcome = run.execute(config)
+    store = Store(tmp_path / "results")
+    assert (outcome.status, outcome.run_id) == ("finished", run_id(config))
+    assert files_below(store.path(outcome.run_id)) == [
+        "config.yaml", "environment.json", "history.csv", "metrics.json", "model.safetensors", "predictions.npz"
+    ]  # fmt: skip
+    assert store.config(outcome.run_id) == config
+    metrics = store.metrics(outcome.run_id)
+    assert metrics["schema"] == 1
+    assert set(metrics["test"]) == {"raw", "temperature_scaled"}
+    predictions = store.predictions(outcome.run_id)
+    assert set(predictions) == {"val_logits", "val_targets", "test_logits", "test_targets"}
+    accuracy = (predictions["test_logits"].argmax(1) == predictions["test_targets"]).mean()
+    assert metrics["test"]["raw"]["accuracy"] == pytest.approx(accuracy)
+    environment = store.environment(outcome.run_id)
+    assert set(environment["fingerprints"]) == {"data", "split", "initial_weights", "batch_order"}
+    assert environment["device"] == "cpu"
+
+
+def test_a_loss_with_a_temperature_is_measured_through_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    name = run.execute(small(tmp_path, "loss=temperature", "loss.temperature=4")).run_id
+    predictions, metrics = store.predictions(name), store.metrics(name)
+    scaled = torch.tensor(predictions["test_logits"]).double() / 4
+    nll = torch.nn.functional.cross_entropy(scaled, torch.tensor(predictions["test_targets"]))
+    assert metrics["test"]["raw"]["nll"] == pytest.approx(nll.item(), abs=1e-6)
+    assert metrics["link"] == {"name": "softmax", "temperature": 4.0}
+
+
+def test_the_fitted_temperature_never_makes_the_validation_nll_worse(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    val = store.metrics(run.execute(small(tmp_path)).run_id)["val"]
+    assert val["temperature_scaled"]["nll"] <= val["raw"]["nll"]
+
+
+def test_a_finished_run_is_skipped_and_force_trains_it_again(tmp_path: Path) -> None:
+    config = small(tmp_path)
+    name = run.execute(config).run_id
+    store = Store(tmp_path / "results")
+    weights = store.path(name) / "model.safetensors"
+    before = (weights.stat().st_mtime_ns, weights.read_bytes())
+    assert run.execute(config).status == "skipped"
+    assert weights.stat().st_mtime_ns == before[0]
+    assert run.execute(config, force=True).status == "finished"
+    assert weights.stat().st_mtime_ns > before[0]
+    assert weights.read_bytes() == before[1], "the same request gives the same bits"
+    assert sorted(path.name for path in store.runs.iterdir()) == [name]
+
+
+def test_a_student_trains_its_teacher_first_and_the_next_one_finds_it(tmp_path: Path) -> None:
+    distilled = small(tmp_path, "loss=distillation", "teacher.model=mlp", "teacher.epochs=3")
+    first = run.execute(distilled)
+    store = Store(tmp_path / "results")
+    assert first.status == "finished"
+    teacher = store.config(first.run_id)["teacher"]["id"]
+    assert sorted(store.run_ids()) == sorted([first.run_id, teacher])
+    assert store.config(teacher)["epochs"] == 3
+    assert store.config(teacher)["model"]["name"] == "mlp"
+    trained_at = store.path(teacher).stat().st_mtime_ns
+    second = run.execute(
+        small(tmp_path, "loss=distillation", "loss.alpha=0.5", "teacher.model=mlp", "teacher.epochs=3")
+    )
+    assert store.path(teacher).stat().st_mtime_ns == trained_at
+    assert second.run_id != first.run_id
+    by_id = run.execute(small(tmp_path, "loss=distillation", f"teacher.id={teacher}"))
+    assert by_id == first.__class__(first.run_id, "skipped", "", first.objective, first.summary)
+
+
+def test_an_unknown_teacher_is_an_error(tmp_path: Path) -> None:
+    config = small(tmp_path, "loss=distillation", "teacher.id=nobody")
+    with pytest.raises(StoreError, match="no finished run 'nobody'"):
+        run.with_teacher(config, Store(tmp_path / "results"))
+
+
+def test_a_failed_run_is_recorded_and_the_next_try_may_succeed(tmp_path: Path) -> None:
+    config = small(tmp_path, "optimizer.learning_rate=1e30", "schedule=constant")
+    outcome = run.execute(config)
+    store = Store(tmp_path / "results")
+    assert outcome.status == "failed"
+    assert "the loss became" in outcome.message
+    failure = read_json(store.partial(outcome.run_id) / "failure.json")
+    assert failure["error"] == "DivergedError"
+    assert "training.py" in "".join(failure["traceback"])
+    assert not store.finished(outcome.run_id)
+    (info,) = store.infos()
+    assert (info.status, info.message) == ("failed", outcome.message)
+    store.start(outcome.run_id, config)
+    assert next(store.infos()).status == "interrupted"
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "CHECKPOINT_EVERY", 0.0)
+    config = small(tmp_path, "epochs=4", "optimizer=adamw")
+    store = Store(tmp_path / "results")
+    name = run_id(config)
+
+    class Interrupting(run.Silent):
+        def epoch(self, row: dict[str, float], epochs: int) -> None:
+            if row["epoch"] == 3:  # before this epoch's checkpoint: the second's is the last
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(config, display=Interrupting())
+    state = store.load_checkpoint(name)
+    assert state is not None
+    assert state.epoch == 2
+    seen: list[float] = []
+
+    class Watching(run.Silent):
+        def epoch(self, row: dict[str, float], epochs: int) -> None:
+            seen.append(row["epoch"])
+
+    assert run.execute(config, display=Watching()).status == "finished"
+    assert seen == [3, 4]
+    resumed = (store.path(name) / "model.safetensors").read_bytes()
+    assert not list(store.runs.glob("*.partial"))
+    run.execute(config, force=True)
+    assert (store.path(name) / "model.safetensors").read_bytes() == resumed
+
+
+def test_an_unreadable_checkpoint_fails_the_run_and_says_what_to_do(tmp_path: Path) -> None:
+    config = small(tmp_path)
+    store = Store(tmp_path / "results")
+    store.start(run_id(config), config)
+    (store.partial(run_id(config)) / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    outcome = run.execute(config)
+    assert outcome.status == "failed"
+    assert "cannot be read" in outcome.message
+    assert run.execute(config, force=True).status == "finished"
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'pwned'}",)
+
+    store = Store(tmp_path)
+    store.start(NAME, {})
+    torch.save({"epoch": Evil()}, store.partial(NAME) / "checkpoint.pt")
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.load_checkpoint(NAME)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_state_survives_its_checkpoint(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.start(NAME, {})
+    assert store.load_checkpoint(NAME) is None
+    state = State(epoch=2, model={"w": torch.ones(2)}, history=[{"epoch": 1.0}], order="abc", seconds=1.5)
+    store.save_checkpoint(NAME, state)
+    loaded = store.load_checkpoint(NAME)
+    assert loaded is not None
+    assert torch.equal(loaded.model["w"], torch.ones(2))
+    assert (loaded.epoch, loaded.history, loaded.order, loaded.seconds) == (2, [{"epoch": 1.0}], "abc", 1.5)
+
+
+def test_undefined_metrics_are_null_on_disk_and_nan_in_the_table(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    assert '"confidence_of_errors": null' in (store.path(NAME) / "metrics.json").read_text()
+    frame, skipped = store.frame()
+    assert not skipped
+    assert frame["confidence_of_errors"].isna().all()
+
+
+def test_the_table_has_a_row_per_split_and_calibration_with_dotted_config_keys(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    frame, _ = store.frame()
+    assert frame[["run", "split", "calibration"]].to_numpy().tolist() == [[NAME, "val", "raw"], [NAME, "test", "raw"]]
+    row = frame.iloc[0]
+    assert (row["loss.name"], row["loss.epsilon"], row["loss.prior"]) == ("dice", 0.1, "[0.5, 0.5]")
+    assert row["temperature"] == 1.5
+    assert "loss._target_" not in frame
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_reported(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name in ("a", "b", "c", "d", "e"):
+        commit(store, name)
+    commit(store, "f", schema=99)
+    (store.path("b") / "metrics.json").write_text("{")
+    (store.path("c") / "config.yaml").unlink()
+    (store.path("d") / "metrics.json").write_text('{"schema": 1}')
+    (store.path("e") / "config.yaml").write_text("a: [")
+    (store.runs / "notes.txt").write_text("not a run")
+    frame, skipped = store.frame()
+    assert set(frame["run"]) == {"a"}
+    assert [message[0] for message in skipped] == ["b", "c", "d", "e", "f"]
+    assert "schema 99" in skipped[-1]
+
+
+def test_an_empty_or_missing_folder_is_no_runs(tmp_path: Path) -> None:
+    store = Store(tmp_path / "nowhere")
+    assert store.run_ids() == []
+    assert list(store.infos()) == []
+    assert store.frame()[0].empty
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_is_found_by_the_start_or_end_of_its_id(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name in ("wine-mlp-dice-s0-aaaa1111", "wine-mlp-dice-s1-bbbb2222"):
+        commit(store, name)
+    assert store.find("wine-mlp-dice-s0") == "wine-mlp-dice-s0-aaaa1111"
+    assert store.find("bbbb2222") == "wine-mlp-dice-s1-bbbb2222"
+    with pytest.raises(StoreError, match="fits 2 runs"):
+        store.find("wine")
+    with pytest.raises(StoreError, match="did you mean wine-mlp-dice-s1-bbbb2222"):
+        store.find("wine-mlp-dice-s1-bbbb2223")

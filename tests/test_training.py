@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from conftest import compose
+from torch import Tensor, nn
+
+from lossbench.build import Experiment, build, build_dataset, build_loss
+from lossbench.errors import ConfigError, DataError, DivergedError
+from lossbench.training import State, Trained, train
+
+SMALL = ("dataset=wine", "model=mlp", "model.hidden=[8]", "batch_size=16", "epochs=3", "device=cpu")
+
+
+def run(*overrides: str, **options: Any) -> Trained:
+    config = compose(*SMALL, *overrides)
+    return train(
+        build(config),
+        **{"epochs": config["epochs"], "batch_size": 16, "seed": config["seed"], "keep": config["keep"], **options},
+    )
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_same_request_gives_the_same_bits() -> None:
+    one, other = run(), run()
+    assert same(one.weights, other.weights)
+    assert torch.equal(one.test_logits, other.test_logits)
+    assert [row["train_loss"] for row in one.history] == [row["train_loss"] for row in other.history]
+
+
+def test_label_smoothing_of_zero_is_cross_entropy_bit_for_bit() -> None:
+    assert same(run("loss=cross_entropy").weights, run("loss=label_smoothing", "loss.epsilon=0").weights)
+
+
+LOSSES = ["loss=cross_entropy", "loss=label_smoothing", "loss=temperature", "loss=dice", "loss=binary_cross_entropy",
+          "loss=class_weighted", "loss=dice_cross_entropy", "loss=prior_smoothing"]  # fmt: skip
+
+
+def test_all_losses_see_the_same_data_split_weights_and_batches() -> None:
+    prints = [run(loss, "model.dropout=0.5", "dataset.label_noise=0.1").fingerprints for loss in LOSSES]
+    assert all(other == prints[0] for other in prints)
+    assert set(prints[0]) == {"data", "split", "initial_weights", "batch_order"}
+
+
+def test_another_seed_is_another_split_other_weights_and_other_batches() -> None:
+    one, other = run("seed=0").fingerprints, run("seed=1").fingerprints
+    assert all(one[name] != other[name] for name in one)
+
+
+def test_the_fingerprint_of_the_batches_is_of_the_batches_that_the_loss_saw() -> None:
+    seen: dict[str, list[list[int]]] = {}
+    for loss in ("cross_entropy", "dice"):
+        experiment = build(compose(*SMALL, f"loss={loss}"))
+        seen[loss] = []
+
+        def spy(
+            logits: Tensor, targets: Tensor, loss: str = loss, experiment: Experiment = experiment, **extras: Tensor
+        ) -> Tensor:
+            seen[loss].append(targets.tolist())
+            return experiment.loss.function(logits, targets, **extras)
+
+        spied = dataclasses.replace(experiment, loss=dataclasses.replace(experiment.loss, function=spy))
+        train(spied, epochs=2, batch_size=16, seed=0)
+    assert seen["cross_entropy"] == seen["dice"]
+    # 2 epochs of ceil(N / 16) batches and one look at validation each
+    batches = math.ceil(len(experiment.dataset.train) / 16)
+    assert len(seen["dice"]) == 2 * (batches + 1)
+    assert sorted(label for batch in seen["dice"][:batches] for label in batch) == sorted(
+        experiment.dataset.train.targets.tolist()
+    )
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_going_on_from_a_state_gives_the_same_bits_as_never_stopping(stop_after: int) -> None:
+    overrides = ("model.dropout=0.3", "optimizer=adamw", "keep=best")
+    kept: list[State] = []
+
+    def stop(state: State) -> None:
+        if state.epoch == stop_after:
+            kept.append(copy.deepcopy(state))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(*overrides, on_epoch=stop)
+    resumed, whole = run(*overrides, state=kept[0]), run(*overrides)
+    assert same(resumed.weights, whole.weights)
+    assert torch.equal(resumed.test_logits, whole.test_logits)
+    assert resumed.fingerprints == whole.fingerprints
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
+
+
+def test_the_best_epoch_is_the_last_of_those_with_the_highest_validation_accuracy() -> None:
+    weights: dict[int, dict[str, Tensor]] = {}
+
+    def remember(state: State) -> None:
+        weights[state.epoch] = copy.deepcopy(state.model)
+
+    trained = run("epochs=8", "optimizer.learning_rate=0.5", on_epoch=remember)
+    accuracies = [row["val_accuracy"] for row in trained.history]
+    best = max(epoch for epoch in weights if accuracies[epoch - 1] == max(accuracies))
+    assert same(trained.weights, weights[best])
+    last = run("epochs=8", "optimizer.learning_rate=0.5", "keep=last")
+    assert same(last.weights, weights[8])
+
+
+def test_history_has_a_row_per_epoch_with_the_learning_rate_of_its_last_step() -> None:
+    trained = run("schedule=constant", "optimizer.learning_rate=0.125")
+    assert [row["epoch"] for row in trained.history] == [1, 2, 3]
+    assert {row["learning_rate"] for row in trained.history} == {0.125}
+    assert all(row["gradient_norm"] > 0 and row["seconds"] > 0 for row in trained.history)
+
+
+def test_a_training_that_diverges_says_when_and_at_which_learning_rate() -> None:
+    with pytest.raises(DivergedError, match=r"the loss became (nan|inf) in epoch \d.*learning rate"):
+        run("loss=cross_entropy", "optimizer.learning_rate=1e30", "schedule=constant")
+
+
+def test_a_trained_model_is_right_and_not_only_finished() -> None:
+    # scikit-learn's logistic regression reaches 0.97 on its digits; a network must not do worse
+    config = compose("epochs=10", "device=cpu")
+    trained = train(build(config), epochs=10, batch_size=64, seed=0)
+    targets = build_dataset(config).test.targets
+    assert (trained.test_logits.argmax(1) == targets).float().mean() >= 0.95
+
+
+def test_the_teacher_sees_the_batch_that_the_student_sees() -> None:
+    """Shifted images: the teacher's logits are of the shifted ones; unshifted: of the originals, computed once."""
+    calls: list[int] = []
+
+    class Teacher(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            calls.append(len(inputs))
+            return inputs.flatten(1)[:, :10].float()
+
+    for shift, expected in ((0, 2), (1, None)):
+        calls.clear()
+        experiment = build(
+            compose(
+                "loss=distillation",
+                "model=linear",
+                "epochs=2",
+                "batch_size=500",
+                f"dataset.shift={shift}",
+                "device=cpu",
+            )
+        )
+        train(experiment, epochs=2, batch_size=500, seed=0, teacher=Teacher())
+        parts = math.ceil(len(experiment.dataset.train) / 1024) + math.ceil(len(experiment.dataset.val) / 1024)
+        steps = math.ceil(len(experiment.dataset.train) / 500)
+        assert len(calls) == (parts if expected else 2 * (steps + 1))
+
+
+def test_a_perfect_student_of_alpha_one_learns_its_teacher_and_not_the_labels() -> None:
+    experiment = build(compose(*SMALL, "loss=distillation", "loss.alpha=1", "epochs=30"))
+    classes = experiment.dataset.num_classes
+
+    class Contrarian(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return 20.0 * nn.functional.one_hot(torch.full((len(inputs),), 2), classes).float()
+
+    trained = train(experiment, epochs=30, batch_size=16, seed=0, teacher=Contrarian())
+    assert (trained.test_logits.argmax(1) == 2).all()
+
+
+def test_sample_weights_reach_the_loss() -> None:
+    experiment = build(compose(*SMALL))
+    weights = (experiment.dataset.train.targets == 1).float()  # only class 1 counts
+    weighted = dataclasses.replace(
+        experiment,
+        dataset=dataclasses.replace(
+            experiment.dataset, train=dataclasses.replace(experiment.dataset.train, sample_weights=weights)
+        ),
+    )
+    trained = train(weighted, epochs=20, batch_size=16, seed=0, keep="last")
+    assert (trained.test_logits.argmax(1) == 1).all()
+
+
+def test_bf16_trains_and_gives_float32_logits() -> None:
+    trained = run("device.precision=bf16", "epochs=10")
+    assert trained.test_logits.dtype == torch.float32
+    assert trained.history[-1]["train_loss"] < trained.history[0]["train_loss"]
+
+
+@pytest.mark.cuda
+def test_a_run_on_cuda_agrees_with_one_on_the_cpu() -> None:
+    on_cpu, on_cuda = run(), run("device=cuda")
+    assert on_cpu.fingerprints == on_cuda.fingerprints
+    torch.testing.assert_close(on_cuda.test_logits, on_cpu.test_logits, rtol=1e-3, atol=1e-3)
+
+
+def test_class_weights_by_name_are_resolved_from_the_training_split() -> None:
+    config = compose(*SMALL, "loss=class_weighted")
+    dataset = build_dataset(config)
+    weights = build_loss(config["loss"], dataset).function.keywords["class_weights"]  # type: ignore[attr-defined]
+    expected = dataset.class_counts.sum() / (3 * dataset.class_counts)
+    torch.testing.assert_close(weights, expected.float())
+
+
+def test_the_link_carries_the_temperature_that_the_loss_was_trained_with() -> None:
+    dataset = build_dataset(compose(*SMALL))
+    links = {
+        name: build_loss(compose(*SMALL, f"loss={name}")["loss"], dataset).link
+        for name in ("temperature", "cross_entropy", "binary_cross_entropy", "distillation", "dice")
+    }
+    assert links["temperature"] == {"name": "softmax", "temperature": 2.0}
+    assert links["cross_entropy"] == {"name": "softmax", "temperature": 1.0}
+    assert links["binary_cross_entropy"] == {"name": "sigmoid"}
+    assert links["distillation"] == links["dice"] == {"name": "softmax"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (("loss.class_weights=[1,2]",), ConfigError, r"class_weights must have one entry per class \(3\); got 2"),
+        (("loss.class_weights=[1,-2,1]",), ConfigError, "class_weights must be finite and not negative"),
+        (("loss=prior_smoothing", "loss.prior=[0.5,0.1,0.1]"), ConfigError, "prior must sum to 1"),
+        (("model=cnn",), ConfigError, "needs images"),
+        (("dataset=fashion_mnist", "dataset.root=/nowhere"), DataError, "/nowhere"),
+        (("dataset=image_folder", "dataset.folder=/nowhere"), DataError, "/nowhere"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_are_refused_when_they_are_built(
+    overrides: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        build(compose("dataset=wine", *overrides))
