@@ -189,6 +189,12 @@ def build_dataset(config: Config) -> Dataset:
     return _prepared(json.dumps(config["dataset"], sort_keys=True), config["seed"])
 
 
+def forget_data() -> None:
+    """Drop the data kept from earlier requests: files may have changed since."""
+    _source.cache_clear()
+    _prepared.cache_clear()
+
+
 # A sweep trains on the same data again and again: what was read last is kept, and the last few splits of it.
 @functools.lru_cache(maxsize=1)
 def _source(node: str) -> Source:

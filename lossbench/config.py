@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from hydra import version as hydra_version
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -217,8 +217,8 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
     if choices is None:
         choices = HydraConfig.get().runtime.choices
     with explained():
-        wanted = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        resolved: Any = OmegaConf.to_container(wanted, resolve=True, throw_on_missing=True)
+        wanted = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        resolved = cast(Config, OmegaConf.to_container(wanted, resolve=True, throw_on_missing=True))
     known = [field.name for field in fields(Schema)]
     for key in resolved:
         if key not in known:

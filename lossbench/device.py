@@ -57,7 +57,7 @@ def device(
     name: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     threads: Annotated[int, AT_LEAST_ONE] | None = None,
-    channels_last: bool = False,
+    channels_last: bool = True,
 ) -> Device:
     """Find the device a config asks for.
 

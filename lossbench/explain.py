@@ -19,8 +19,11 @@ def explained() -> Iterator[None]:
     try:
         yield
     except OverrideParseException as error:
-        reason = str(error).splitlines()[1] if "\n" in str(error) else str(error)
-        raise ConfigError(f"cannot read '{error.override}': expected key=value ({reason})") from error
+        said = [line for line in str(error).splitlines() if not line.startswith(("See http", "Error parsing"))]
+        reason = f" ({said[0].strip()})" if said else ""
+        raise ConfigError(
+            f"cannot read '{error.override}': expected key=value{reason}; quote what is unusual"
+        ) from error
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from error
     except HydraException as error:

@@ -46,6 +46,7 @@ def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, qui
         RequestError: if anything asked for is wrong, before anything is written.
     """
     _import_from_here()
+    build.forget_data()
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         translated = config.translate(overrides)
         plan = hydra.plan(translated)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 from lossbench.build import Experiment
@@ -89,8 +90,8 @@ def train(
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
     extras = Extras(experiment, teacher)
-    total_steps = epochs * math.ceil(len(dataset.train) / batch_size)
-    step = state.epoch * math.ceil(len(dataset.train) / batch_size)
+    steps = math.ceil(len(dataset.train) / batch_size)  # in an epoch
+    step = state.epoch * steps
 
     for epoch in range(state.epoch, epochs):
         started = time.perf_counter()
@@ -101,7 +102,7 @@ def train(
         torch.manual_seed(stream(seed, "dropout", epoch))
         total = torch.zeros((), device=device.name)
         for batch in order.to(device.name).split(batch_size):
-            factor = experiment.schedule(step, total_steps)
+            factor = experiment.schedule(step, epochs * steps)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
             inputs = dataset.augment(dataset.train.inputs[batch], augmentation)
@@ -112,11 +113,12 @@ def train(
             )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            step += 1
+            if step % steps == 0:
+                # Once an epoch, of its last step: a norm at every step costs a small model more than it tells.
+                gradient_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
             optimizer.step()
             total += loss.detach() * len(batch)
-            step += 1
-        # Once an epoch, of its last step: a norm at every step costs a small model more than it tells.
-        gradient_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
 
         val_logits = logits_of(experiment, dataset.val)
         val_loss = experiment.loss.function(
@@ -204,7 +206,7 @@ def step_flops(experiment: Experiment, batch_size: int) -> int:
     experiment.model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         experiment.model(experiment.dataset.train.inputs[:1])
-    return counter.get_total_flops() * batch_size
+    return int(counter.get_total_flops()) * batch_size
 
 
 def generator(seed: int, name: str, epoch: int) -> torch.Generator:

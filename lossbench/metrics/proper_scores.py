@@ -30,7 +30,7 @@ def nll(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> f
     Source: Good 1952, "Rational Decisions".
     """
     log_probs, classes = log_probs_and_targets(logits, targets, ignore_index)
-    return float(-log_probs[np.arange(len(classes)), classes].mean())
+    return float(-log_probs[np.arange(len(classes)), classes].mean()) + 0.0  # a perfect score is 0, not -0
 
 
 @metric(better="lower")
