@@ -91,6 +91,12 @@ class Lines(_Counting):
         self.spoken = 0.0
         self.run_id = ""
 
+    def begin(self, total: int | None) -> None:
+        """Say how many runs there will be."""
+        super().begin(total)
+        if total is not None and total > 1:
+            self._say(f"{total} runs")
+
     def run(self, run_id: str, epochs: int) -> None:
         """Say that a run begins."""
         self.run_id, self.spoken = run_id, time.monotonic()
@@ -105,9 +111,10 @@ class Lines(_Counting):
     def done(self, outcome: Outcome) -> None:
         """Say that a run ended, and how long the rest will take."""
         super().done(outcome)
+        trained = sum(outcome.status != "skipped" for outcome in self.outcomes)
         left = ""
-        if self.total is not None and len(self.outcomes) < self.total:
-            each = (time.monotonic() - self.started) / len(self.outcomes)
+        if self.total is not None and len(self.outcomes) < self.total and trained:
+            each = (time.monotonic() - self.started) / trained
             left = f", about {duration(each * (self.total - len(self.outcomes)))} left"
         why = f": {outcome.message}" if outcome.message else ""
         self._say(f"{outcome.run_id}: {outcome.status}{why} ({self.count} runs{left})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, qui
         plan = hydra.plan(translated)
         planned = [] if plan.runs is None else _checked(plan.runs, overrides, force)
         display.begin(len(planned) or None)
-        with _watching([] if plan.in_process else planned, display):
+        with _watching([] if plan.in_process else planned, force, display):
             returned = hydra.multirun(translated, _Task(force, display))
     return list(dict.fromkeys(returned or display.outcomes))
 
@@ -82,16 +83,24 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
 
 
 @contextmanager
-def _watching(planned: Sequence[Config], display: Silent) -> Iterator[None]:
+def _watching(planned: Sequence[Config], force: bool, display: Silent) -> Iterator[None]:
     """Where other processes train, tell the display of runs as their folders appear."""
-    stop = threading.Event()
+    stop, started = threading.Event(), time.time()
     waiting = {config.run_id(settings): Store(settings["results_dir"]) for settings in planned}
 
-    def watch() -> None:
-        while waiting and not stop.wait(WATCH_EVERY):
-            for name in [name for name, store in waiting.items() if store.finished(name)]:
+    def look() -> None:
+        for name, store in list(waiting.items()):
+            if not store.finished(name):
+                continue
+            old = store.path(name).stat().st_mtime < started
+            if not (old and force):
                 del waiting[name]
-                display.done(Outcome(name, "finished"))
+                display.done(Outcome(name, "skipped" if old else "finished"))
+
+    def watch() -> None:
+        look()
+        while waiting and not stop.wait(WATCH_EVERY):
+            look()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

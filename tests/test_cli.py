@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,34 @@ def test_force_trains_again(lossbench: Lossbench, tmp_path: Path) -> None:
     again = lossbench("train", *FAST, "--force")
     assert "finished" in again.stderr
     assert (tmp_path / "results/runs" / name).stat().st_mtime_ns > before
+
+
+def test_one_against_the_rest_sorts_breast_cancer_into_two_classes(lossbench: Lossbench) -> None:
+    answer = lossbench("train", "dataset=breast_cancer", "model=linear", "loss=binary_cross_entropy", "epochs=20", "-q")
+    assert answer.returncode == 0, answer.stderr
+    assert float(answer.stdout.split()[2]) >= 0.95  # logistic regression reaches 0.97
+
+
+FASHION_MNIST = ("train", "dataset=fashion_mnist", "model=cnn", "batch_size=128", "device=cpu", "-q")
+needs_fashion_mnist = pytest.mark.skipif(
+    shutil.which("dpkg") is None
+    or subprocess.run(["dpkg", "-L", "dataset-fashion-mnist"], capture_output=True).returncode,
+    reason="Debian's dataset-fashion-mnist is not installed",
+)
+
+
+@needs_fashion_mnist
+def test_the_small_cnn_reaches_90_percent_on_fashion_mnist_in_2_epochs(lossbench: Lossbench) -> None:
+    answer = lossbench(*FASHION_MNIST, "epochs=2")
+    assert answer.returncode == 0, answer.stderr
+    assert float(answer.stdout.split()[2]) >= 0.90
+
+
+@pytest.mark.slow
+@needs_fashion_mnist
+def test_the_small_cnn_reaches_92_percent_on_fashion_mnist_in_10_epochs(lossbench: Lossbench) -> None:
+    answer = lossbench(*FASHION_MNIST, "epochs=10")
+    assert float(answer.stdout.split()[2]) >= 0.92
 
 
 def test_one_failed_run_does_not_stop_the_others(lossbench: Lossbench, tmp_path: Path) -> None:
