@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 LINE_EVERY = 5.0  # seconds between two lines about epochs
 
@@ -106,7 +108,7 @@ class Lines(_Counting):
         """Say how an epoch ended, unless something was said just now."""
         if time.monotonic() - self.spoken >= LINE_EVERY:
             self.spoken = time.monotonic()
-            self._say(f"{self.run_id}: {_epoch(row, epochs)}")
+            self._say(f"{self.run_id}: epoch {_epoch(row, epochs)}")
 
     def done(self, outcome: Outcome) -> None:
         """Say that a run ended, and how long the rest will take."""
@@ -124,32 +126,33 @@ class Lines(_Counting):
 
 
 class Bars(_Counting):
-    """Two bars: the runs of the sweep, the epochs of the run."""
+    """The run's name above two bars: the runs of the sweep, the epochs of the run."""
 
     def __init__(self, console: Console) -> None:
         """Take the terminal."""
         super().__init__()
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description:6}"),
+            BarColumn(bar_width=16),
             TextColumn("{task.fields[info]}"),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
             console=console,
-            transient=True,
         )
+        self.name = Text(no_wrap=True, overflow="ellipsis")
+        self.live = Live(Group(self.name, self.progress), console=console, transient=True)
         self.sweep = self.progress.add_task("runs", total=None, info="")
         self.current = self.progress.add_task("epochs", total=None, info="", visible=False)
 
     def __enter__(self) -> Bars:
         """Draw."""
-        self.progress.start()
+        self.live.start()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         """Clear."""
-        self.progress.stop()
+        self.live.stop()
 
     def begin(self, total: int | None) -> None:
         """Say how many runs there will be, if that is known."""
@@ -158,7 +161,8 @@ class Bars(_Counting):
 
     def run(self, run_id: str, epochs: int) -> None:
         """Show a run's bar."""
-        self.progress.reset(self.current, total=epochs, description=run_id, info="", visible=True)
+        self.name.plain = run_id
+        self.progress.reset(self.current, total=epochs, info="", visible=True)
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Move a run's bar."""
@@ -168,11 +172,10 @@ class Bars(_Counting):
         """Move the sweep's bar."""
         super().done(outcome)
         self.progress.update(self.sweep, completed=len(self.outcomes), info=self._runs())
-        self.progress.update(self.current, visible=False)
 
     def _runs(self) -> str:
         failed = sum(outcome.status == "failed" for outcome in self.outcomes)
-        return f"{self.count} runs{f', {failed} failed' if failed else ''}"
+        return f"{self.count} done, {failed} failed"
 
 
 def display(*, quiet: bool) -> Silent:
@@ -184,7 +187,7 @@ def display(*, quiet: bool) -> Silent:
 
 
 def _epoch(row: Mapping[str, float], epochs: int) -> str:
-    return f"epoch {row['epoch']:.0f}/{epochs} loss {row['train_loss']:.4f} val accuracy {row['val_accuracy']:.4f}"
+    return f"{row['epoch']:.0f}/{epochs} loss {row['train_loss']:.4f} val accuracy {row['val_accuracy']:.4f}"
 
 
 def duration(seconds: float) -> str:
