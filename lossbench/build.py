@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,16 +26,16 @@ from lossbench.losses import weights
 from lossbench.models.normalised import Normalised
 from lossbench.randomness import stream
 from lossbench.signature import check as check_signature
-from lossbench.signature import parameters
+from lossbench.signature import parameters, takes_any
 
 # What a loss may ask the trainer for, beside logits and targets.
-EXTRAS = ("teacher_logits", "sample_weights")
+EXTRAS = ("teacher_logits", "sample_weights", "epoch")
 
 # What the program passes itself, so that no config may.
 _GIVEN = {
     "dataset": (),
     "model": ("input_shape", "num_classes"),
-    "loss": ("logits", "targets", "class_counts", *EXTRAS),
+    "loss": ("logits", "targets", "num_classes", "class_counts", *EXTRAS),
     "optimizer": ("model",),
     "schedule": ("step", "total_steps"),
     "device": (),
@@ -44,9 +47,30 @@ _RESERVED = ("_target_", "name")
 class Loss:
     """A loss with its hyperparameters bound, what it wants beside logits and targets, and its link."""
 
-    function: Callable[..., Tensor]
+    function: Callable[..., Tensor]  # or a module, where the loss learns something as it goes
     extras: tuple[str, ...]
     link: Config  # {"name": "softmax", "temperature": 2.0}: a function of lossbench.links and its arguments
+
+    def begin_epoch(self) -> None:
+        """Let a loss with a state note what it sees."""
+        if isinstance(self.function, nn.Module):
+            self.function.train()
+
+    def end_epoch(self) -> None:
+        """Let a loss with a state take in what it noted."""
+        if isinstance(self.function, nn.Module):
+            self.function.end_epoch()  # type: ignore[operator]
+            self.function.eval()
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must keep of it."""
+        return self.function.state_dict() if isinstance(self.function, nn.Module) else {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        if isinstance(self.function, nn.Module):
+            self.function.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -54,7 +78,8 @@ class Experiment:
     """All that one training needs."""
 
     dataset: Dataset
-    model: nn.Module
+    model: nn.Module  # inputs as the data set holds them → logits
+    network: nn.Module  # the same without the normalisation of the inputs
     loss: Loss
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int, int], float]
@@ -86,6 +111,12 @@ def check(config: Config) -> Config:
                 f"teacher.loss={teacher['loss']['name']} wants a teacher of its own; "
                 "train that run first and name it by teacher.id"
             )
+        link = getattr(_target(teacher["loss"], "teacher.loss"), "link", "softmax")
+        if link != "softmax":
+            raise ConfigError(
+                f"teacher.loss={teacher['loss']['name']} is trained through {link}: "
+                "its outputs are not logits of a softmax for a student to learn"
+            )
     return config
 
 
@@ -111,9 +142,33 @@ def _target(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     try:
         partial: functools.partial[Any] = instantiate({"_target_": node["_target_"], "_partial_": True})
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = " ".join(str(error.__cause__ or error).split())
         raise ConfigError(f"{where}._target_={node['_target_']} cannot be used: {reason}") from error
     return partial.func
+
+
+def sources(config: Config) -> dict[str, str]:
+    """Return a hash of each file outside the libraries that a configuration's functions are written in.
+
+    A function of the user's own is named by its path, not by what it does: what it was when a run was trained is on
+    the run's record.
+    """
+    found: dict[str, str] = {}
+    for node in _nodes({group: config[group] for group in _GIVEN}):
+        function = _target(node, "config")
+        library = function.__module__.partition(".")[0] in ("lossbench", "torch", "torchvision")
+        path = None if library else inspect.getsourcefile(function)
+        if path is not None:
+            found[str(node["_target_"])] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return found
+
+
+def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    if "_target_" in node:
+        yield node
+    for value in node.values():
+        if isinstance(value, Mapping):
+            yield from _nodes(value)
 
 
 def _values(node: Mapping[str, Any], function: Callable[..., Any]) -> Config:
@@ -152,30 +207,7 @@ def build(config: Config, dataset: Dataset | None = None) -> Experiment:
     optimizer = _bind(config["optimizer"], "optimizer")(network)
     schedule = _bind(config["schedule"], "schedule")
     model = Normalised(network, dataset.mean, dataset.scale, channels_last=device.channels_last)
-    return Experiment(dataset, model.to(device.name), loss, optimizer, schedule, device)
-
-
-def rehearse(config: Config) -> None:
-    """Build a run and pass two examples through it, to find out now what would fail later.
-
-    Raises:
-        RequestError: if the parts do not fit together or the data are not there.
-    """
-    experiment = build(config)
-    inputs, targets = experiment.dataset.train.inputs[:2], experiment.dataset.train.targets[:2]
-    experiment.model.eval()  # batch normalisation would refuse two examples of one pixel
-    with torch.no_grad(), experiment.device.autocast():
-        logits = experiment.model(inputs).float()
-    expected = (len(targets), experiment.dataset.num_classes, *targets.shape[1:])
-    if logits.shape != expected:
-        raise ConfigError(
-            f"model={config['model']['name']} must give logits {list(expected)} for {len(targets)} examples; "
-            f"got {list(logits.shape)}"
-        )
-    extras = {"teacher_logits": logits} if "teacher_logits" in experiment.loss.extras else {}
-    loss = experiment.loss.function(logits, targets, **extras)
-    if not isinstance(loss, Tensor) or loss.shape != ():
-        raise ConfigError(f"loss={config['loss']['name']} must return a scalar tensor; got {type(loss).__name__}")
+    return Experiment(dataset, model.to(device.name), network, loss, optimizer, schedule, device)
 
 
 def build_device(config: Config) -> Device:
@@ -238,22 +270,53 @@ def build_loss(node: Mapping[str, Any], dataset: Dataset) -> Loss:
     """
     function = _target(node, "loss")
     values = _values(node, function)
+    inner: list[Loss] = []
     for key, value in values.items():
         if isinstance(value, Mapping) and "_target_" in value:
-            values[key] = build_loss(value, dataset).function
+            inner.append(build_loss(value, dataset))
+            values[key] = inner[-1].function
+            _check_inner(inner[-1], value, f"{node.get('name')}.{key}")
+            if set(inner[-1].extras) & {"teacher_logits"} and not takes_any(function):
+                raise ConfigError(
+                    f"loss.{key}={value.get('name')} wants a teacher, which {node.get('name')} keeps to itself"
+                )
     if "class_weights" in values:
         values["class_weights"] = _class_weights(values["class_weights"], dataset)
     if "prior" in values:
         values["prior"] = _prior(values["prior"], dataset)
-    if "class_counts" in parameters(function):
+    known = parameters(function)
+    if "class_counts" in known:
         values["class_counts"] = dataset.class_counts
+    if "num_classes" in known:
+        values["num_classes"] = dataset.num_classes
     link = getattr(function, "link", None)
     arguments = parameters(getattr(links, link)) if link else {}
+    if isinstance(function, type):
+        bound: Callable[..., Tensor] = function(**values).to(dataset.train.targets.device)
+        known = parameters(function.forward)  # type: ignore[attr-defined]
+    else:
+        bound = functools.partial(function, **values)
+    declared = {*known, *_handed_on(inner)} if takes_any(function) else known
     return Loss(
-        functools.partial(function, **values),
-        tuple(name for name in EXTRAS if name in parameters(function)),
+        bound,
+        tuple(name for name in EXTRAS if name in declared),
         {"name": link or "softmax", **{key: values[key] for key in arguments if key in values}},
     )
+
+
+def _handed_on(inner: Sequence[Loss]) -> set[str]:
+    """What a loss that takes anything wants for the losses inside it: weights only if all of them weigh."""
+    wanted = {name for loss in inner for name in loss.extras}
+    return wanted - {name for name in ("sample_weights",) if not all(name in loss.extras for loss in inner)}
+
+
+def _check_inner(loss: Loss, node: Mapping[str, Any], where: str) -> None:
+    """A loss inside another is evaluated through the outer one's link, so it must be at home there."""
+    if loss.link["name"] != "softmax" or float(loss.link.get("temperature", 1.0)) != 1.0:
+        raise ConfigError(
+            f"{where}={node.get('name')} is trained through {loss.link}, but {where.rpartition('.')[0]} is evaluated "
+            "through plain softmax"
+        )
 
 
 def _class_weights(value: Any, dataset: Dataset) -> Tensor | None:

@@ -50,7 +50,7 @@ def catalogue(kind: str, folders: list[Path]) -> list[tuple[str, str]]:
 
 def _description(path: Path) -> str:
     """The first comment of a yaml that is not an instruction to Hydra (`# @package …`)."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and not line.startswith("# @"):
             return line.lstrip("# ").strip()
     return ""

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from lossbench.errors import RequestError
+from lossbench.errors import ConfigError, RequestError
 
 app = typer.Typer(
     name="lossbench",
@@ -60,8 +60,9 @@ def train(
     try:
         outcomes = sweep.train(overrides or [], config_dir=config_dir, force=force, quiet=quiet)
     except KeyboardInterrupt:
-        again = shlex.join(["lossbench", *(part for part in sys.argv[1:] if part != "--force")])
-        print(f"\ninterrupted; finished runs are kept, the same command goes on:\n  {again}", file=sys.stderr)
+        again = shlex.join(["lossbench", *sys.argv[1:]])
+        then = "starts them again" if force else "goes on"
+        print(f"\ninterrupted; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
         raise typer.Exit(130) from None
     for outcome in outcomes:
         if outcome.status != "failed":
@@ -98,7 +99,7 @@ def report(
     table = tabulate(
         frame,
         where=where or [],
-        metrics=metrics.split(",") if metrics else None,
+        metrics=[name.strip() for name in metrics.split(",") if name.strip()] if metrics else None,
         calibrations=("raw", "temperature_scaled") if calibration == "both" else (calibration,),
         split=split,
     )
@@ -108,7 +109,7 @@ def report(
         print(render(table, format, width, color=terminal and "NO_COLOR" not in os.environ), end="")
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(render(table, format))
+        output.write_text(render(table, format), encoding="utf-8")
         print(f"wrote {output}", file=sys.stderr)
 
 
@@ -123,7 +124,7 @@ def runs(results_dir: ResultsDir = Path("results")) -> None:
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="A run id, or the start or end of one.")],
+    run: Annotated[str, typer.Argument(help="A run id, or the start or end of one; none for the newest.")] = "",
     results_dir: ResultsDir = Path("results"),
 ) -> None:
     """Show one run: metrics, config, environment."""
@@ -132,6 +133,28 @@ def show(
 
     store = Store(results_dir)
     screen.print_run(store, store.find(run))
+
+
+@app.command()
+def check(
+    loss: Annotated[str, typer.Argument(help="A name (lossbench list losses), or my_package.my_loss.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="OVERRIDE…", help="Its hyperparameters: epsilon=0.3")
+    ] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Check that a loss keeps the rules that a fair comparison rests on, and how large its gradients are."""
+    from lossbench import conformance
+    from lossbench.conformance.screen import print_results
+
+    failed = False
+    for title, subject in conformance.subjects(loss, overrides or [], config_dir):
+        results = conformance.examine(subject)
+        print_results(title, results)
+        print()
+        failed = failed or any(result.mark is conformance.Mark.FAILS for result in results)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -143,6 +166,8 @@ def list_(
     from lossbench import screen
     from lossbench.catalogue import catalogue, conf_dir
 
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"--config-dir must name a folder; {config_dir} is not one")
     screen.print_list(catalogue(kind, [conf_dir(), *([config_dir] if config_dir else [])]))
 
 
@@ -150,7 +175,7 @@ def main() -> NoReturn:
     """Run the command line."""
     try:
         app()
-    except RequestError as error:
+    except (RequestError, OSError) as error:
         print(f"lossbench: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -42,8 +43,7 @@ _NESTED_GROUPS = {
     "teacher.loss": "loss",
     "teacher.optimizer": "optimizer",
     "teacher.schedule": "schedule",
-    "loss.hard": "loss",
-    "teacher.loss.hard": "loss",
+    **{f"{loss}.{part}": "loss" for loss in ("loss", "teacher.loss") for part in ("hard", "first", "second")},
 }
 
 
@@ -56,7 +56,6 @@ class TeacherSchema:
     optimizer: Any = MISSING
     schedule: Any = MISSING
     id: str | None = None
-    seed: int = MISSING
     epochs: int = MISSING
     batch_size: int = MISSING
     keep: str = MISSING
@@ -94,15 +93,15 @@ class Session:
         """Compose every run of a sweep.
 
         Args:
-            overrides: as `translate` returns them.
+            overrides: as the user typed them.
 
         Raises:
-            ConfigError: if one of them does not compose, or there is none.
+            ConfigError: if one cannot be read, a run does not compose, or there is none.
         """
         with explained():
             master = self.hydra.compose_config(
                 config_name="config",
-                overrides=[*self.prefix, *overrides],
+                overrides=self._translate(overrides),
                 run_mode=RunMode.MULTIRUN,
                 with_log_configuration=False,
             )
@@ -111,7 +110,7 @@ class Session:
             return Plan(None, in_process)
         with explained():
             params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-            parsed = OverridesParser.create().parse_overrides([*params, *master.hydra.overrides.task])
+            parsed = self._parse([*params, *master.hydra.overrides.task])
             (jobs,) = BasicSweeper.split_arguments(parsed, None)
             composed = [self.hydra.config_loader.load_sweep_config(master, list(job)) for job in jobs]
         if not composed:
@@ -126,9 +125,25 @@ class Session:
         """
         with explained():
             batches = self.hydra.multirun(
-                "config", _Job(task), [*self.prefix, *overrides], with_log_configuration=False
+                "config", _Job(task), self._translate(overrides), with_log_configuration=False
             )
         return [job.return_value for batch in batches or [] for job in batch]
+
+    def _translate(self, overrides: Sequence[str]) -> list[str]:
+        """Put what a user types into Hydra's grammar.
+
+        `teacher.loss=focal` becomes `loss@teacher.loss=focal`. Where a group is swept, `loss.gamma=3` beside
+        `loss=focal,flsd` becomes a sweep of one value, so that it is applied to each loss of the sweep and not to
+        the default one, which may have no such key.
+        """
+        with explained():
+            parsed = self._parse(overrides)
+        swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
+        return [*self.prefix, *(_translate(override, swept) for override in parsed)]
+
+    def _parse(self, overrides: Sequence[str]) -> list[Override]:
+        """The loader lets Hydra look up what `glob(*)` stands for."""
+        return OverridesParser.create(config_loader=self.hydra.config_loader).parse_overrides(list(overrides))
 
 
 @dataclass(frozen=True)
@@ -153,6 +168,7 @@ class _Job:
     task: Task
 
     def __call__(self, config: DictConfig) -> Any:
+        _import_from_here()
         return self.task(resolve(config), tuple(HydraConfig.get().overrides.task))
 
 
@@ -169,6 +185,7 @@ def session(config_dir: Path | None = None) -> Iterator[Session]:
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"--config-dir must name a folder; {config_dir} is not one")
     prefix = () if config_dir is None else (f"hydra.searchpath=['file://{config_dir.resolve()}']",)
+    _import_from_here()
     hydra_version.setbase("1.3")
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("lossbench", create_config_search_path(str(conf_dir())))
@@ -178,20 +195,11 @@ def session(config_dir: Path | None = None) -> Iterator[Session]:
         GlobalHydra.instance().clear()
 
 
-def translate(overrides: Sequence[str]) -> list[str]:
-    """Put what a user types into Hydra's grammar.
-
-    `teacher.loss=focal` becomes `loss@teacher.loss=focal`. Where a group is swept, `loss.gamma=3` beside
-    `loss=focal,flsd` becomes a sweep of one value, so that it is applied to each loss of the sweep and not to
-    the default one, which may have no such key.
-
-    Raises:
-        ConfigError: if one cannot be parsed.
-    """
-    with explained():
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
-    return [_translate(override, swept) for override in parsed]
+def _import_from_here() -> None:
+    """A function in the user's folder is importable, as it would be under `python -m`."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def _translate(override: Override, swept: set[str]) -> str:
@@ -229,6 +237,11 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
             node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict) and "_target_" in node:
             node.setdefault("name", str(choice))
+    for group in GROUPS:
+        if not isinstance(resolved[group], dict) or not {"_target_", "name"} <= set(resolved[group]):
+            raise ConfigError(f"{group} must be one of its choices, by name; got {choices.get(group)}")
+    if not resolved["results_dir"]:
+        raise ConfigError("results_dir must name a folder; it is empty")
     for where, values in (("", resolved), ("teacher.", resolved["teacher"] or {})):
         _check_values(values, where)
     return resolved
@@ -243,9 +256,9 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
 
 
 def teacher_config(config: Mapping[str, Any]) -> Config:
-    """Return the configuration of a student's teacher: a run like any other, on the student's data and device."""
+    """Return the configuration of a student's teacher: a run on the student's data, split and device."""
     teacher = {key: value for key, value in config["teacher"].items() if key != "id"}
-    shared = {key: config[key] for key in ("dataset", "device", "results_dir")}
+    shared = {key: config[key] for key in ("dataset", "device", "results_dir", "seed")}
     return {**shared, **teacher, "teacher": None}
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 40  # more of them would bury the message
+
 
 class LossbenchError(Exception):
     """Base of every error that lossbench raises on purpose."""
@@ -67,4 +69,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if nearest:
         return f"; did you mean {nearest[0]}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    return f"; known: {', '.join(names)}" if 0 < len(names) <= MOST_NAMES else ""

@@ -30,6 +30,8 @@ def explained() -> Iterator[None]:
         raise ConfigError(_composition(error)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(_value_error(error)) from error
+    except ValueError as error:  # how Hydra refuses some values of a group, null among them
+        raise ConfigError(str(error).splitlines()[0]) from error
 
 
 def _missing_choice(error: MissingConfigException) -> str:
@@ -45,6 +47,8 @@ def _composition(error: HydraException) -> str:
     if isinstance(error.__cause__, OmegaConfBaseException):
         return _value_error(error.__cause__)
     unmatched = re.search(r"Could not override '(?:[^'@]*@)?([^']+)'", str(error))
+    if unmatched and unmatched[1] == "experiment":
+        return "an experiment is added to the defaults, with a plus: +experiment=…"
     if unmatched:
         return f"no key '{unmatched[1]}' in this configuration"
     return str(error).strip().splitlines()[0]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from lossbench.domains import POSITIVE
+from lossbench.domains import POSITIVE, Interval
 from lossbench.errors import DataError, ShapeError
 
 
@@ -55,6 +55,67 @@ def sigmoid(logits: ArrayLike) -> NDArray[np.float64]:
         DataError: if they are not finite numbers.
     """
     log_probs: NDArray[np.float64] = special.log_expit(finite_logits(logits))
+    return log_probs
+
+
+def normalized(logits: ArrayLike, *, temperature: Annotated[float, POSITIVE] = 0.04) -> NDArray[np.float64]:
+    """Log-probabilities of one class out of K from the direction of the logits.
+
+        log p_k = u_k/τ - log Σ_j exp(u_j/τ),   u = z / (‖z‖ + 1e-7)
+
+    Args:
+        logits: [N, K] or [N, K, H, W], finite; whatever `numpy.asarray` takes. The norm is over the classes.
+        temperature: τ > 0; the larger, the less sure can p be.
+
+    Returns:
+        Log-probabilities in nats, float64, shaped like the logits; Σ_k p_k = 1.
+
+    Raises:
+        ShapeError: if the logits have another shape.
+        DataError: if they are not finite numbers.
+    """
+    array = finite_logits(logits)
+    directions = array / (np.linalg.norm(array, axis=1, keepdims=True) + 1e-7)
+    log_probs: NDArray[np.float64] = special.log_softmax(directions / temperature, axis=1)
+    return log_probs
+
+
+def tempered_softmax(logits: ArrayLike, *, t2: Annotated[float, Interval(1.0, 4.0)] = 1.2) -> NDArray[np.float64]:
+    """Log-probabilities of one class out of K with a heavy tail.
+
+        p_k = [1 + (t - 1)(λ - z_k)]^(-1/(t - 1)) with λ such that Σ_k p_k = 1;   softmax at t = 1
+
+    λ is found by Newton's method on (Σ_k p_k)^(1-t), which is concave in λ, from max z on: no step leads past the root,
+    and a handful reach it.
+
+    Args:
+        logits: [N, K] or [N, K, H, W], finite; whatever `numpy.asarray` takes.
+        t2: t in [1, 4]; the larger, the heavier the tail.
+
+    Returns:
+        Log-probabilities in nats, float64, shaped like the logits; Σ_k p_k = 1.
+
+    Raises:
+        ShapeError: if the logits have another shape.
+        DataError: if they are not finite numbers.
+
+    Source: Amid et al. 2019, "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", eq. 4.
+    """
+    array = finite_logits(logits)
+    if t2 == 1:
+        return softmax(array)
+    s = t2 - 1
+    shifted = array - array.max(axis=1, keepdims=True)
+    root = np.zeros_like(shifted[:, :1])
+    step = np.ones_like(root)
+    while np.any(step > 1e-12 * (1 + root)):  # the error after a step is about its square
+        growth = np.log1p(s * (root - shifted))
+        terms = np.exp(-growth / s)
+        log_total = np.log(terms.sum(axis=1, keepdims=True))
+        slope = (terms * np.exp(-growth)).sum(axis=1, keepdims=True)
+        step = -np.expm1(-s * log_total) / s * np.exp(t2 * log_total) / slope
+        root = root + step
+    log_probs: NDArray[np.float64] = -np.log1p(s * (root - shifted)) / s
     return log_probs
 
 

@@ -8,21 +8,21 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 import lossbench
 from lossbench import calibration, links, metrics
-from lossbench.build import Experiment, build, build_dataset, build_model
+from lossbench.build import Experiment, build, sources
 from lossbench.config import Config, run_id, teacher_config
-from lossbench.errors import ConfigError, RunError
+from lossbench.errors import RunError
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
+from lossbench.teacher import load_teacher, with_teacher
 from lossbench.training import State, Trained, step_flops, train
 
 CHECKPOINT_EVERY = 10.0  # seconds
@@ -46,59 +46,38 @@ def execute(
     store = Store(config["results_dir"])
     name = "?"
     try:
-        config = with_teacher(config, store, lambda teacher: _teach(teacher, display))
-        name = run_id(config)
+        complete = with_teacher(config, store)
+        name = run_id(complete)
         if store.finished(name) and not force:
             outcome = _outcome(name, "skipped", store.metrics(name))
         else:
-            outcome = _train(name, config, store, force, display, overrides)
+            train_teacher(config, complete, display)
+            outcome = _train(name, complete, store, force, display, overrides)
     except Exception as error:
-        message = str(error) or type(error).__name__
         if name != "?":
             store.fail(name, error)
-        outcome = Outcome(name, "failed", message)
+        outcome = Outcome(name, "failed", str(error) or type(error).__name__)
     display.done(outcome)
     return outcome
 
 
-def with_teacher(config: Config, store: Store, train_teacher: Callable[[Config], None] | None = None) -> Config:
-    """Complete a student's config with its teacher's id and settings.
+def train_teacher(config: Config, complete: Config, display: Silent) -> None:
+    """Train a student's teacher unless there is none, or it is finished.
 
     Args:
-        config: as `lossbench.build.check` returns it.
-        store: where the teacher is, or will be.
-        train_teacher: called for a teacher that does not exist yet.
-
-    Returns:
-        The config; what has no teacher comes back as it is.
+        config: the student's, as `lossbench.build.check` returns it.
+        complete: the same, as `lossbench.teacher.with_teacher` returns it.
+        display: told how it goes.
 
     Raises:
-        StoreError: for a teacher named by an id that is not there.
-        ConfigError: for one that learned another data set.
+        RunError: if the teacher fails.
     """
-    if config["teacher"] is None:
-        return config
-    named = config["teacher"]["id"]
-    if named is not None:
-        found = store.find(named)
-        settings = store.config(found)
-        if settings["dataset"]["name"] != config["dataset"]["name"]:
-            raise ConfigError(
-                f"teacher.id={named} was trained on {settings['dataset']['name']}, not {config['dataset']['name']}"
-            )
-    else:
-        settings = teacher_config(config)
-        found = run_id(settings)
-        if train_teacher is not None and not store.finished(found):
-            train_teacher(settings)
-    kept = ("model", "loss", "optimizer", "schedule", "seed", "epochs", "batch_size", "keep")
-    return {**config, "teacher": {"id": found, **{key: settings[key] for key in kept}}}
-
-
-def _teach(config: Config, display: Silent) -> None:
-    name, store = run_id(config), Store(config["results_dir"])
+    store = Store(config["results_dir"])
+    if complete["teacher"] is None or store.finished(complete["teacher"]["id"]):
+        return
+    name: str = complete["teacher"]["id"]
     try:
-        _train(name, config, store, False, display, ())
+        _train(name, teacher_config(config), store, False, display, ())
     except Exception as error:
         store.fail(name, error)
         raise RunError(f"its teacher {name} failed: {error}") from error
@@ -110,10 +89,11 @@ def _train(
     started = time.perf_counter()
     experiment = build(config)
     experiment.device.use(step_flops(experiment, config["batch_size"]))
-    teacher = _load_teacher(config, store, experiment)
+    teacher = load_teacher(config, store, experiment)
     if force:
         store.discard(name)
     state = store.load_checkpoint(name) or State()
+    earlier = state.seconds
     store.start(name, config)
     display.run(name, config["epochs"])
     saved = time.monotonic()
@@ -137,9 +117,9 @@ def _train(
     )
     predictions = {
         "val_logits": trained.val_logits.numpy(),
-        "val_targets": experiment.dataset.val.targets.cpu().numpy(),
+        "val_targets": trained.val_targets.numpy(),
         "test_logits": trained.test_logits.numpy(),
-        "test_targets": experiment.dataset.test.targets.cpu().numpy(),
+        "test_targets": trained.test_targets.numpy(),
     }
     measured = measure(predictions, experiment.loss.link)
     store.commit(
@@ -147,20 +127,10 @@ def _train(
         metrics=measured,
         predictions=predictions,
         history=trained.history,
-        environment=_environment(experiment, trained, time.perf_counter() - started, overrides),
+        environment=_environment(config, experiment, trained, earlier + time.perf_counter() - started, overrides),
         weights=trained.weights,
     )
     return _outcome(name, "finished", measured)
-
-
-def _load_teacher(config: Config, store: Store, experiment: Experiment) -> nn.Module | None:
-    if config["teacher"] is None:
-        return None
-    found = config["teacher"]["id"]
-    settings = store.config(found)
-    model = build_model(settings, build_dataset(settings), experiment.device)
-    model.load_state_dict(store.weights(found))
-    return model
 
 
 def measure(predictions: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,7 +164,7 @@ def _outcome(name: str, status: str, measured: Mapping[str, Any]) -> Outcome:
 
 
 def _environment(
-    experiment: Experiment, trained: Trained, wall_seconds: float, overrides: tuple[str, ...]
+    config: Config, experiment: Experiment, trained: Trained, wall_seconds: float, overrides: tuple[str, ...]
 ) -> dict[str, Any]:
     device = experiment.device
     return {
@@ -210,12 +180,27 @@ def _environment(
         "precision": device.precision,
         "threads": torch.get_num_threads(),
         "git_revision": _git_revision(),
+        "sources": sources(config),
         "overrides": list(overrides),
         "fingerprints": trained.fingerprints,
+        **_sampled(experiment, trained),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "wall_seconds": wall_seconds,
         "training_seconds": trained.seconds,
         "peak_memory_bytes": _peak_memory(device.name),
+    }
+
+
+def _sampled(experiment: Experiment, trained: Trained) -> dict[str, Any]:
+    """Of images with masks, how many of the labelled pixels the stored predictions hold."""
+    dataset = experiment.dataset
+    if not dataset.train.masks:
+        return {}
+    return {
+        "pixels": {
+            "val": {"stored": len(trained.val_targets), "labelled": dataset.val.labelled},
+            "test": {"stored": len(trained.test_targets), "labelled": dataset.test.labelled},
+        }
     }
 
 

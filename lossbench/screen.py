@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from lossbench.errors import StoreError
 from lossbench.progress import duration
 from lossbench.store import RunInfo, Store
 
@@ -46,6 +47,13 @@ def print_runs(infos: Iterable[RunInfo]) -> None:
 
 def print_run(store: Store, run_id: str) -> None:
     """Print one run: where it is, its metrics, how its training ended, its config and environment."""
+    try:
+        _print_run(store, run_id)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise StoreError(f"{store.path(run_id)} is damaged: {type(error).__name__} {error}") from error
+
+
+def _print_run(store: Store, run_id: str) -> None:
     metrics, environment = store.metrics(run_id), store.environment(run_id)
     console = _console()
     console.print(run_id, style="bold")

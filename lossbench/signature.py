@@ -20,6 +20,11 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(function).parameters)
 
 
+def takes_any(function: Callable[..., Any]) -> bool:
+    """Whether a function takes keyword arguments that it does not name."""
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters(function).values())
+
+
 def check(function: Callable[..., Any], values: Mapping[str, Any], where: str, given: Collection[str] = ()) -> None:
     """Hold values against a function's signature.
 
@@ -34,10 +39,10 @@ def check(function: Callable[..., Any], values: Mapping[str, Any], where: str, g
     """
     known = parameters(function)
     settable = [name for name in known if name not in given]
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
-    hints = get_type_hints(function, include_extras=True) if inspect.isroutine(function) else {}
+    annotated: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    hints = get_type_hints(annotated, include_extras=True) if inspect.isroutine(annotated) else {}
     for name, value in values.items():
-        if name not in settable and not takes_any:
+        if name not in settable and not takes_any(function):
             raise ConfigError(f"{where} has no key '{name}'{did_you_mean(name, settable)}")
         if name in hints:
             _check_value(value, hints[name], f"{where}.{name}")

@@ -121,7 +121,7 @@ class Store:
         _write_json(folder / "metrics.json", {**metrics, "schema": SCHEMA})
         _write_json(folder / "environment.json", environment)
         np.savez_compressed(folder / "predictions.npz", allow_pickle=False, **predictions)
-        with (folder / "history.csv").open("w", newline="") as file:
+        with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(history[0]))
             writer.writeheader()
             writer.writerows(history)
@@ -152,8 +152,8 @@ class Store:
     def config(self, run_id: str) -> dict[str, Any]:
         """Return a run's resolved config."""
         try:
-            config = yaml.safe_load(self._file(run_id, "config.yaml").read_text())
-        except yaml.YAMLError as error:
+            config = yaml.safe_load(self._file(run_id, "config.yaml").read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError) as error:
             raise StoreError(f"{self.path(run_id) / 'config.yaml'} is not valid yaml") from error
         if not isinstance(config, dict):
             raise StoreError(f"{self.path(run_id) / 'config.yaml'} must hold a mapping")
@@ -169,7 +169,7 @@ class Store:
 
     def history(self, run_id: str) -> list[dict[str, float]]:
         """Return a run's epochs."""
-        with self._file(run_id, "history.csv").open(newline="") as file:
+        with self._file(run_id, "history.csv").open(newline="", encoding="utf-8") as file:
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
     def predictions(self, run_id: str) -> dict[str, NDArray[Any]]:
@@ -197,7 +197,10 @@ class Store:
                     continue
                 yield RunInfo(run_id, "finished", seconds, changed)
             elif (folder / "failure.json").is_file():
-                message = str(json.loads((folder / "failure.json").read_text()).get("message", ""))
+                try:
+                    message = str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["message"])
+                except (ValueError, KeyError, TypeError):
+                    message = f"{folder / 'failure.json'} cannot be read"
                 yield RunInfo(run_id, "failed", None, changed, message)
             else:
                 yield RunInfo(run_id, "interrupted", None, changed)
@@ -232,10 +235,14 @@ class Store:
     def find(self, run_id: str) -> str:
         """Return the id of the finished run that a user names, in full or by the start or end of its id.
 
+        Without a name it is the newest.
+
         Raises:
             StoreError: if there is none, or more than one.
         """
         known = self.run_ids()
+        if known and not run_id:
+            return max(known, key=lambda name: self.path(name).stat().st_mtime)
         matches = [name for name in known if name == run_id] or [
             name for name in known if name.startswith(run_id) or name.endswith(run_id)
         ]
@@ -254,7 +261,7 @@ class Store:
     def _json(self, run_id: str, name: str) -> dict[str, Any]:
         path = self._file(run_id, name)
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise StoreError(f"{path} is not valid JSON") from error
         if not isinstance(content, dict):
@@ -263,10 +270,8 @@ class Store:
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys; lists as JSON. What names code rather than an experiment (`_target_`) is left out."""
+    """Dotted keys; lists as JSON."""
     for key, value in config.items():
-        if key == "_target_":
-            continue
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
@@ -288,5 +293,5 @@ def _finite(value: Any) -> Any:
 
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lossbench import build, config, progress, run
 from lossbench.config import Config
-from lossbench.errors import ConfigError
+from lossbench.errors import ConfigError, RunError
 from lossbench.progress import Outcome, Silent
+from lossbench.rehearsal import rehearse
 from lossbench.store import Store
+from lossbench.teacher import with_teacher
 
 WATCH_EVERY = 0.5  # seconds between two looks at the results folder while other processes train
 
@@ -27,7 +29,6 @@ class _Task:
     display: Silent
 
     def __call__(self, config: Config, overrides: tuple[str, ...]) -> Outcome:
-        _import_from_here()
         return run.execute(build.check(config), force=self.force, display=self.display, overrides=overrides)
 
 
@@ -46,16 +47,17 @@ def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, qui
     Raises:
         RequestError: if anything asked for is wrong, before anything is written.
     """
-    _import_from_here()
     build.forget_data()
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
-        translated = config.translate(overrides)
-        plan = hydra.plan(translated)
+        plan = hydra.plan(overrides)
         planned = [] if plan.runs is None else _checked(plan.runs, overrides, force)
-        display.begin(len(planned) or None)
+        display.begin((len(plan.runs or ()) if plan.in_process else len(planned)) or None)
+        if not plan.in_process:
+            _train_teachers(plan.runs or (), display)
         with _watching([] if plan.in_process else planned, force, display):
-            returned = hydra.multirun(translated, _Task(force, display))
-    return list(dict.fromkeys(returned or display.outcomes))
+            returned = hydra.multirun(overrides, _Task(force, display))
+    outcomes = {outcome.run_id: outcome for outcome in reversed(returned or display.outcomes)}
+    return list(reversed(outcomes.values()))
 
 
 def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> list[Config]:
@@ -70,19 +72,50 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
     planned: dict[str, Config] = {}
     for settings in checked:
         store = Store(settings["results_dir"])
-        complete = run.with_teacher(settings, store)
+        complete = with_teacher(settings, store)
         name = config.run_id(complete)
         if name in planned:
             continue
         planned[name] = complete
+        build.build_device(settings)
         if force or not store.finished(name):
-            build.rehearse(settings)
+            _check_writable(store.runs)
+            rehearse(settings)
             if settings["teacher"] and settings["teacher"]["id"] is None:
-                build.rehearse(config.teacher_config(settings))
+                rehearse(config.teacher_config(settings))
+        else:
+            _check_unchanged(name, store, settings)
     return list(planned.values())
 
 
-@contextmanager
+def _check_unchanged(name: str, store: Store, settings: Config) -> None:
+    """Refuse to skip a finished run whose files are others by now: those named by a path, not by what they hold."""
+    known = store.environment(name)
+    changed = [target for target, digest in build.sources(settings).items() if known["sources"].get(target) != digest]
+    if "folder" in settings["dataset"] or settings["dataset"].get("sample_weights"):
+        data = build.build_dataset(settings).fingerprints["data"]
+        changed += ["its data"] if data != known["fingerprints"]["data"] else []
+    if changed:
+        raise ConfigError(f"{name} is finished, but {' and '.join(changed)} changed since: --force trains it again")
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"results_dir must be a folder to write to; {there} is not one")
+
+
+def _train_teachers(runs: Sequence[Config], display: Silent) -> None:
+    """Before other processes train students side by side, who would all train the same teacher at once.
+
+    One that fails is left to its students to report.
+    """
+    for settings in map(build.check, runs):
+        with contextlib.suppress(RunError):
+            run.train_teacher(settings, with_teacher(settings, Store(settings["results_dir"])), display)
+
+
+@contextlib.contextmanager
 def _watching(planned: Sequence[Config], force: bool, display: Silent) -> Iterator[None]:
     """Where other processes train, tell the display of runs as their folders appear."""
     stop, started = threading.Event(), time.time()
@@ -90,12 +123,15 @@ def _watching(planned: Sequence[Config], force: bool, display: Silent) -> Iterat
 
     def look() -> None:
         for name, store in list(waiting.items()):
-            if not store.finished(name):
-                continue
-            old = store.path(name).stat().st_mtime < started
-            if not (old and force):
+            failure = store.partial(name) / "failure.json"
+            if store.finished(name):
+                old = store.path(name).stat().st_mtime < started
+                if not (old and force):
+                    del waiting[name]
+                    display.done(Outcome(name, "skipped" if old else "finished"))
+            elif failure.is_file() and failure.stat().st_mtime >= started:
                 del waiting[name]
-                display.done(Outcome(name, "skipped" if old else "finished"))
+                display.done(Outcome(name, "failed"))
 
     def watch() -> None:
         look()
@@ -109,10 +145,3 @@ def _watching(planned: Sequence[Config], force: bool, display: Silent) -> Iterat
     finally:
         stop.set()
         watcher.join()
-
-
-def _import_from_here() -> None:
-    """A loss in the user's folder is importable, as it would be under `python -m`."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)

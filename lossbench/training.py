@@ -18,6 +18,7 @@ from lossbench.build import Experiment
 from lossbench.data.dataset import Examples
 from lossbench.device import Device
 from lossbench.errors import DivergedError
+from lossbench.pixels import predict_pixels, sample_pixels
 from lossbench.randomness import stream
 
 EVALUATION_BATCH = 1024  # examples at a time without gradients
@@ -33,6 +34,7 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)  # weights of the best epoch so far
     best_accuracy: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
+    loss: dict[str, Tensor] = field(default_factory=dict)  # of a loss that has a state
     order: str = ""  # fingerprint of the batches seen
     seconds: float = 0.0
 
@@ -43,8 +45,10 @@ class Trained:
 
     weights: dict[str, Tensor]
     history: list[dict[str, float]]  # a row per epoch
-    val_logits: Tensor  # [N, K], as the model gave them, before any link
+    val_logits: Tensor  # [N, K], as the model gave them, before any link; of masks, of a sample of the pixels, [P, K]
     test_logits: Tensor
+    val_targets: Tensor  # [N] or [P]
+    test_targets: Tensor
     fingerprints: dict[str, str]
     seconds: float  # of training, without data set and evaluation on test
 
@@ -62,8 +66,8 @@ def train(
 ) -> Trained:
     """Train a model and look at its validation and test splits.
 
-    Every random number comes from a stream named by the seed, its purpose and the epoch, so that neither the loss
-    nor an interruption can shift the batches, the augmentation or dropout.
+    Every random number comes from a stream named by the seed, its purpose and the epoch or step, so that neither the
+    loss nor an interruption can shift the batches, the augmentation or dropout.
 
     Args:
         experiment: data set, model, loss, optimizer, schedule and device.
@@ -83,12 +87,13 @@ def train(
     """
     model, optimizer, device = experiment.model, experiment.optimizer, experiment.device
     dataset = experiment.dataset
-    initial = fingerprint(model.state_dict())
+    initial = fingerprint(dict(experiment.network.named_parameters()))
     state = state or State()
     base_rates = [group["lr"] for group in optimizer.param_groups]
     if state.epoch:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
+        experiment.loss.load_state(state.loss)
     extras = Extras(experiment, teacher)
     steps = math.ceil(len(dataset.train) / batch_size)  # in an epoch
     step = state.epoch * steps
@@ -96,21 +101,22 @@ def train(
     for epoch in range(state.epoch, epochs):
         started = time.perf_counter()
         model.train()
+        experiment.loss.begin_epoch()
+        extras.epoch = epoch + 1
         order = torch.randperm(len(dataset.train), generator=generator(seed, "order", epoch))
-        state.order = hashlib.sha256(state.order.encode() + order.numpy().tobytes()).hexdigest()
+        seen = f"{state.order}/{batch_size}/".encode() + order.numpy().tobytes()
+        state.order = hashlib.sha256(seen).hexdigest()
         augmentation = generator(seed, "augmentation", epoch)
-        torch.manual_seed(stream(seed, "dropout", epoch))
         total = torch.zeros((), device=device.name)
         for batch in order.to(device.name).split(batch_size):
             factor = experiment.schedule(step, epochs * steps)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
-            inputs = dataset.augment(dataset.train.inputs[batch], augmentation)
+            inputs, targets = dataset.augment(dataset.train.inputs[batch], dataset.train.targets[batch], augmentation)
+            torch.manual_seed(stream(seed, "dropout", step))  # anew each step: a loss may draw numbers too
             with device.autocast():
                 logits = model(inputs)
-            loss = experiment.loss.function(
-                logits.float(), dataset.train.targets[batch], **extras.of(dataset.train, inputs, batch)
-            )
+            loss = experiment.loss.function(logits.float(), targets, **extras.of(dataset.train, inputs, batch))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             step += 1
@@ -120,16 +126,14 @@ def train(
             optimizer.step()
             total += loss.detach() * len(batch)
 
-        val_logits = logits_of(experiment, dataset.val)
-        val_loss = experiment.loss.function(
-            val_logits, dataset.val.targets, **extras.of(dataset.val, dataset.val.inputs, slice(None))
-        )
+        experiment.loss.end_epoch()
+        val_logits, val_targets, val_loss = predict(experiment, dataset.val, seed, extras)
         row = {
             "epoch": epoch + 1,
             "learning_rate": optimizer.param_groups[0]["lr"],
             "train_loss": total.item() / len(dataset.train),
             "val_loss": val_loss.item(),
-            "val_accuracy": (val_logits.argmax(1) == dataset.val.targets).double().mean().item(),
+            "val_accuracy": (val_logits.argmax(1) == val_targets).double().mean().item(),
             "gradient_norm": gradient_norm.item(),
             "seconds": time.perf_counter() - started,
         }
@@ -143,15 +147,20 @@ def train(
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         state.history.append(row)
         state.epoch, state.model, state.optimizer = epoch + 1, model.state_dict(), optimizer.state_dict()
+        state.loss = experiment.loss.state
         state.seconds += row["seconds"]
         on_epoch(state)
 
     model.load_state_dict(state.best)
+    val_logits, val_targets, _ = predict(experiment, dataset.val, seed)
+    test_logits, test_targets, _ = predict(experiment, dataset.test, seed)
     return Trained(
         weights={name: tensor.cpu() for name, tensor in state.best.items()},
         history=state.history,
-        val_logits=logits_of(experiment, dataset.val).cpu(),
-        test_logits=logits_of(experiment, dataset.test).cpu(),
+        val_logits=val_logits.cpu(),
+        test_logits=test_logits.cpu(),
+        val_targets=val_targets.cpu(),
+        test_targets=test_targets.cpu(),
         fingerprints={**dataset.fingerprints, "initial_weights": initial, "batch_order": state.order},
         seconds=state.seconds,
     )
@@ -163,12 +172,15 @@ class Extras:
     def __init__(self, experiment: Experiment, teacher: nn.Module | None) -> None:
         """Keep what the extras are computed from."""
         self.wanted = experiment.loss.extras
+        self.epoch = 0  # from 1; the loop counts it up
         self.device = experiment.device
         self.teacher = teacher.eval() if teacher is not None else None
-        self.augmented = experiment.dataset.shift > 0 or experiment.dataset.flip
         self.teacher_logits: dict[int, Tensor] = {}  # by split; what is not augmented is computed once
+        # Images with masks are not kept either: a split's logits of every pixel may not fit.
+        dataset = experiment.dataset
+        self.anew = dataset.shift > 0 or dataset.flip or dataset.train.masks
 
-    def of(self, examples: Examples, inputs: Tensor, batch: Tensor | slice) -> dict[str, Tensor]:
+    def of(self, examples: Examples, inputs: Tensor, batch: Tensor | slice) -> dict[str, Any]:
         """Return the extras of one batch.
 
         Args:
@@ -176,11 +188,13 @@ class Extras:
             inputs: the batch as the model sees it, after augmentation: the teacher sees the same.
             batch: which examples, int64 [B] or all of them.
         """
-        extras = {}
+        extras: dict[str, Any] = {}
+        if "epoch" in self.wanted:
+            extras["epoch"] = self.epoch
         if "sample_weights" in self.wanted and examples.sample_weights is not None:
             extras["sample_weights"] = examples.sample_weights[batch]
         if "teacher_logits" in self.wanted and self.teacher is not None:
-            if self.augmented:
+            if self.anew:
                 extras["teacher_logits"] = _forward(self.teacher, inputs, self.device)
             else:
                 if id(examples) not in self.teacher_logits:
@@ -189,10 +203,36 @@ class Extras:
         return extras
 
 
-def logits_of(experiment: Experiment, examples: Examples) -> Tensor:
-    """Return the logits of a split, float32 [N, K], without gradients and with dropout off."""
+def predict(
+    experiment: Experiment, examples: Examples, seed: int, extras: Extras | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Look at a split without gradients and with dropout off.
+
+    Args:
+        experiment: with the model.
+        examples: the split.
+        seed: of the sample where the targets are masks.
+        extras: what the loss declares; None where the loss is not wanted.
+
+    Returns:
+        Logits, float32 [N, K], and targets, int64 [N], or those of a sample of the pixels; the mean loss, nan where
+        it is not wanted.
+    """
     experiment.model.eval()
-    return _forward(experiment.model, examples.inputs, experiment.device)
+
+    def forward(inputs: Tensor) -> Tensor:
+        return _forward(experiment.model, inputs, experiment.device)
+
+    def loss(logits: Tensor, batch: slice) -> Tensor:
+        assert extras is not None
+        more = extras.of(examples, examples.inputs[batch], batch)
+        return experiment.loss.function(logits, examples.targets[batch], **more)
+
+    if examples.masks:
+        kept = sample_pixels(examples.labelled, stream(seed, "pixels"))
+        return predict_pixels(forward, examples, kept, loss if extras else None)
+    logits = forward(examples.inputs)
+    return logits, examples.targets, loss(logits, slice(None)) if extras else torch.tensor(math.nan)
 
 
 @torch.no_grad()

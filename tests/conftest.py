@@ -1,29 +1,14 @@
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from support import Answer, Lossbench
 
-from lossbench import build, config
 from lossbench.cli import main
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Lossbench = Callable[..., Answer]
 
 
 def pytest_configure() -> None:
@@ -46,6 +31,8 @@ def lossbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["lossbench", *arguments])
         monkeypatch.setattr(sys, "path", list(sys.path))
+        for name in ("my_losses", "their_losses"):  # of another test's folder
+            sys.modules.pop(name, None)
         monkeypatch.setenv("COLUMNS", "120")
         capfd.readouterr()
         with pytest.raises(SystemExit) as caught:
@@ -54,25 +41,3 @@ def lossbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         return Answer(int(caught.value.code or 0), stdout, stderr)
 
     return call
-
-
-def compose(*overrides: str, config_dir: Path | None = None) -> config.Config:
-    """One checked configuration."""
-    (only,) = compose_all(*overrides, config_dir=config_dir)
-    return only
-
-
-def compose_all(*overrides: str, config_dir: Path | None = None) -> list[config.Config]:
-    """The checked configurations of a sweep."""
-    with config.session(config_dir) as hydra:
-        runs = hydra.plan(config.translate(overrides)).runs
-    assert runs is not None
-    return [build.check(run) for run in runs]
-
-
-def files_below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())

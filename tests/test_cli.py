@@ -12,9 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import Lossbench, files_below
 from PIL import Image
+from support import Lossbench, files_below
 
 FAST = ("dataset=wine", "model=linear", "epochs=2", "device=cpu")
 
@@ -116,9 +117,13 @@ def test_a_sweep_of_students_shares_one_teacher(lossbench: Lossbench, tmp_path: 
     assert len(answer.stdout.splitlines()) == 2
 
 
-def test_joblib_gives_the_numbers_that_one_process_gives(lossbench: Lossbench, tmp_path: Path) -> None:
+def test_joblib_gives_the_numbers_that_one_process_gives_at_the_same_thread_count(
+    lossbench: Lossbench, tmp_path: Path
+) -> None:
     sweep = ("train", *FAST, "seed=range(2)", "--quiet")
-    parallel = lossbench(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "results_dir=parallel")
+    parallel = lossbench(
+        *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"results_dir={tmp_path / 'parallel'}"
+    )
     assert parallel.returncode == 0, parallel.stderr
     assert parallel.stdout == lossbench(*sweep, "results_dir=one").stdout
     assert len(list((tmp_path / "parallel/runs").iterdir())) == 2
@@ -137,19 +142,92 @@ def test_an_experiment_of_ones_own_sweeps_by_its_yaml(lossbench: Lossbench, tmp_
 
 
 def test_a_loss_of_ones_own_needs_one_function_and_one_yaml(lossbench: Lossbench, tmp_path: Path) -> None:
-    (tmp_path / "my_losses.py").write_text(
+    (tmp_path / "their_losses.py").write_text(
         "from torch.nn.functional import cross_entropy\n\n"
         "def scaled(logits, targets, *, factor: float = 1.0):\n"
         "    return factor * cross_entropy(logits, targets)\n"
     )
     (tmp_path / "conf/loss").mkdir(parents=True)
-    (tmp_path / "conf/loss/scaled.yaml").write_text("# factor · CE\n_target_: my_losses.scaled\nfactor: 1.0\n")
+    (tmp_path / "conf/loss/scaled.yaml").write_text("# factor · CE\n_target_: their_losses.scaled\nfactor: 1.0\n")
     answer = lossbench("train", "--config-dir", "conf", *FAST, "loss=scaled", "loss.factor=0.5,2", "-q")
     assert answer.returncode == 0, answer.stderr
     assert len(answer.stdout.splitlines()) == 2
     wrong = lossbench("train", "--config-dir", "conf", *FAST, "loss=scaled", "loss.factor=fast")
     assert (wrong.returncode, wrong.stderr) == (2, "lossbench: loss.factor must be a number; got 'fast'\n")
     assert "factor · CE" in lossbench("list", "losses", "--config-dir", "conf").stdout
+
+
+def test_a_finished_run_is_not_skipped_when_its_own_data_have_changed(lossbench: Lossbench, tmp_path: Path) -> None:
+    weighted = ("train", *FAST, "dataset.sample_weights=weights.npy", "-q")
+    np.save(tmp_path / "weights.npy", np.ones(178))
+    assert lossbench(*weighted).returncode == 0
+    assert lossbench(*weighted).returncode == 0
+    np.save(tmp_path / "weights.npy", np.arange(178.0))
+    changed = lossbench(*weighted)
+    assert changed.returncode == 2
+    assert "its data changed since" in changed.stderr
+    assert lossbench(*weighted, "--force").returncode == 0
+
+
+def test_a_value_typed_twice_is_one_run(lossbench: Lossbench) -> None:
+    answer = lossbench("train", *FAST, "seed=0,0")
+    assert answer.returncode == 0
+    assert len(answer.stdout.splitlines()) == 1
+    assert "(2/2 runs)" in answer.stderr
+
+
+def test_a_teacher_that_fails_fails_its_students_by_name(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *FAST, "loss=distillation", "teacher.optimizer.learning_rate=1e30")
+    assert answer.returncode == 1
+    assert "wine-linear-distillation-s0-" in answer.stderr
+    assert "its teacher wine-linear-cross_entropy-s0-" in answer.stderr
+    assert len(list((tmp_path / "results/runs").glob("*.partial/failure.json"))) == 2
+
+
+def test_students_side_by_side_wait_for_their_teacher(lossbench: Lossbench, tmp_path: Path) -> None:
+    # A path from the root: joblib's workers outlive a test, and stand in the folder of the one that began them.
+    answer = lossbench(
+        "train", *FAST, "loss=distillation", "loss.temperature=1,4", f"results_dir={tmp_path / 'results'}",
+        "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert len(run_folders(tmp_path)) == 3
+
+
+def test_an_edited_loss_of_ones_own_is_not_skipped(lossbench: Lossbench, tmp_path: Path) -> None:
+    (tmp_path / "conf/loss").mkdir(parents=True)
+    (tmp_path / "conf/loss/mine.yaml").write_text("# mine\n_target_: their_losses.mine\n")
+    body = (
+        "from torch.nn.functional import cross_entropy\n\n"
+        "def mine(logits, targets):\n    return {} * cross_entropy(logits, targets)\n"
+    )
+    command = ("train", "--config-dir", "conf", *FAST, "loss=mine", "-q")
+    (tmp_path / "their_losses.py").write_text(body.format(1))
+    assert lossbench(*command).returncode == 0
+    assert lossbench(*command).returncode == 0
+    (tmp_path / "their_losses.py").write_text(body.format(2))
+    changed = lossbench(*command)
+    assert changed.returncode == 2
+    assert "their_losses.mine changed since" in changed.stderr
+
+
+def test_a_loss_that_raises_is_refused_before_anything_is_trained(lossbench: Lossbench, tmp_path: Path) -> None:
+    (tmp_path / "their_losses.py").write_text("def broken(logits, targets):\n    return logits.nothing\n")
+    (tmp_path / "conf/loss").mkdir(parents=True)
+    (tmp_path / "conf/loss/broken.yaml").write_text("_target_: their_losses.broken\n")
+    answer = lossbench("train", "--config-dir", "conf", *FAST, "loss=broken")
+    assert answer.returncode == 2
+    assert "fails on two examples: AttributeError" in answer.stderr
+    assert run_folders(tmp_path) == []
+
+
+def test_a_damaged_failure_is_listed_and_not_a_traceback(lossbench: Lossbench, tmp_path: Path) -> None:
+    lossbench("train", *FAST, "optimizer.learning_rate=1e30", "schedule=constant")
+    (failure,) = (tmp_path / "results/runs").glob("*.partial/failure.json")
+    failure.write_text("{")
+    answer = lossbench("runs")
+    assert answer.returncode == 0
+    assert "cannot be read" in answer.stdout
 
 
 WRONG = [
@@ -167,6 +245,13 @@ WRONG = [
     ("loss=distillation", "teacher.id=nobody"),
     ("loss=distillation", "teacher.model=nothing"),
     ("loss=cross_entropy", "teacher.model=mlp"),
+    ("loss=distillation", "loss.hard=distillation"),
+    ("loss=distillation", "loss.hard=temperature"),
+    ("loss=distillation", "teacher.loss=binary_cross_entropy"),
+    ("loss=distillation", "teacher.seed=1"),
+    ("model=resnet18", "batch_size=1294"),  # of 1,295 digits: batch normalisation over one example of one pixel
+    ("results_dir=/proc/nowhere",),
+    ("results_dir=/dev/null",),
     ("model=cnn", "dataset=wine"),
     ("device=cuda", "device.name=cuda:99"),
     ("nonsense",),
@@ -257,7 +342,7 @@ def test_an_unknown_metric_or_filter_is_named(lossbench: Lossbench) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("losses", "dice_cross_entropy"), ("models", "resnet20"), ("datasets", "fashion_mnist"), ("optimizers", "sgd"),
-     ("schedules", "cosine"), ("metrics", "ece"), ("experiments", "")],
+     ("schedules", "cosine"), ("metrics", "ece"), ("experiments", "epsilon_sweep")],
 )  # fmt: skip
 def test_list_names_what_there_is(lossbench: Lossbench, kind: str, name: str) -> None:
     answer = lossbench("list", kind)

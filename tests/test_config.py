@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import pytest
-from conftest import compose, compose_all
+from support import compose, compose_all
 
 from lossbench import config
 from lossbench.catalogue import KINDS, conf_dir
@@ -59,10 +59,10 @@ def test_a_key_that_one_loss_of_the_sweep_lacks_is_refused() -> None:
 
 def test_a_teacher_is_dropped_unless_the_loss_learns_from_one() -> None:
     assert compose("loss=cross_entropy")["teacher"] is None
-    teacher = compose("loss=distillation", "teacher.model=linear", "teacher.loss=label_smoothing", "seed=3")["teacher"]
-    assert teacher["model"]["name"] == "linear"
-    assert teacher["loss"]["name"] == "label_smoothing"
-    assert teacher["seed"] == 3, "a teacher has its student's seed, and so its split, unless told otherwise"
+    student = compose("loss=distillation", "teacher.model=linear", "teacher.loss=label_smoothing", "seed=3")
+    assert student["teacher"]["model"]["name"] == "linear"
+    assert student["teacher"]["loss"]["name"] == "label_smoothing"
+    assert config.teacher_config(student)["seed"] == 3, "a teacher has its student's seed, and so its split"
 
 
 def test_a_teacher_takes_its_students_model_by_name() -> None:
@@ -169,6 +169,11 @@ REFUSED = [
     (("loss=distillation", "teacher.epochs=0"), "teacher.epochs must lie in [1, ∞); got 0"),
     (("loss=distillation", "teacher.loss=distillation"), "teacher.loss=distillation wants a teacher of its own"),
     (("loss.hard=dice",), "no key 'loss.hard'"),
+    (("loss=null",), "Config group override must be a string"),
+    (("loss=[dice]",), "loss must be one of its choices, by name"),
+    (("experiment=epsilon_sweep",), "+experiment="),
+    (("results_dir=",), "results_dir must name a folder"),
+    (("loss=distillation", "teacher.seed=1"), "no key 'teacher.seed'"),
     (("optimizer.learning_rate=0",), "optimizer.learning_rate must lie in (0, ∞); got 0"),
     (("dataset.val_fraction=1",), "dataset.val_fraction must lie in"),
     (("device.precision=fp8",), "device.precision must be fp32 or bf16; got 'fp8'"),

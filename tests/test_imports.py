@@ -16,9 +16,10 @@ LAYERS = [
     {"errors", "domains", "randomness"},
     {"signature", "links"},
     {"losses", "metrics", "calibration", "models", "data", "optimization", "device"},
-    {"catalogue", "explain", "config", "build", "training", "store", "progress", "report"},
+    {"catalogue", "explain", "config", "build", "training", "pixels", "store", "progress", "report"},
+    {"teacher", "rehearsal"},
     {"run"},
-    {"sweep", "screen"},
+    {"sweep", "screen", "conformance"},
     {"cli"},
     {"__main__"},
 ]

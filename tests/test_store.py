@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import compose, files_below, read_json
+from support import compose, files_below, read_json
 
 from lossbench import run
+from lossbench.build import build
 from lossbench.config import run_id
-from lossbench.errors import StoreError
+from lossbench.errors import ConfigError, StoreError
 from lossbench.store import Store
+from lossbench.teacher import load_teacher, with_teacher
 from lossbench.training import State
 
 NAME = "digits-mlp-dice-s0-12345678"
@@ -114,7 +116,74 @@ def test_a_student_trains_its_teacher_first_and_the_next_one_finds_it(tmp_path: 
 def test_an_unknown_teacher_is_an_error(tmp_path: Path) -> None:
     config = small(tmp_path, "loss=distillation", "teacher.id=nobody")
     with pytest.raises(StoreError, match="no finished run 'nobody'"):
-        run.with_teacher(config, Store(tmp_path / "results"))
+        with_teacher(config, Store(tmp_path / "results"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("seed=1",), "learned the split of seed 0, this run's seed is 1"),
+        (("dataset.test_fraction=0.3",), r"learned dataset.test_fraction=0.2, this run 0.3"),
+        (("dataset=digits",), "learned dataset."),
+    ],
+)
+def test_a_teacher_that_may_have_seen_the_students_validation_or_test_is_refused(
+    tmp_path: Path, overrides: tuple[str, ...], message: str
+) -> None:
+    teacher = run.execute(small(tmp_path)).run_id
+    config = small(tmp_path, "loss=distillation", f"teacher.id={teacher}", *overrides)
+    with pytest.raises(ConfigError, match=message):
+        with_teacher(config, Store(tmp_path / "results"))
+
+
+def test_a_teacher_may_have_learned_from_noisier_or_augmented_examples_and_the_record_says_so(tmp_path: Path) -> None:
+    teacher = run.execute(small(tmp_path, "dataset.label_noise=0.3")).run_id
+    student = run.execute(small(tmp_path, "loss=distillation", f"teacher.id={teacher}")).run_id
+    assert Store(tmp_path / "results").config(student)["teacher"]["dataset"]["label_noise"] == 0.3
+
+
+def test_a_teacher_of_another_link_is_refused(tmp_path: Path) -> None:
+    teacher = run.execute(small(tmp_path, "loss=binary_cross_entropy")).run_id
+    config = small(tmp_path, "loss=distillation", f"teacher.id={teacher}")
+    with pytest.raises(ConfigError, match="trained through sigmoid"):
+        with_teacher(config, Store(tmp_path / "results"))
+
+
+@pytest.mark.parametrize(("loss", "temperature"), [("cross_entropy", 1.0), ("temperature", 2.0)])
+def test_the_teacher_that_a_student_hears_is_the_stored_one_through_its_own_link(
+    tmp_path: Path, loss: str, temperature: float
+) -> None:
+    store = Store(tmp_path / "results")
+    config = small(tmp_path, "loss=distillation", f"teacher.loss={loss}")
+    student = run.execute(config).run_id
+    complete = with_teacher(config, store)
+    experiment = build(complete)
+    teacher = load_teacher(complete, store, experiment)
+    assert teacher is not None
+    stored = store.predictions(store.config(student)["teacher"]["id"])["test_logits"]
+    heard = teacher.eval()(experiment.dataset.test.inputs).detach().numpy()
+    np.testing.assert_allclose(heard, stored / temperature, rtol=1e-5, atol=1e-6)
+
+
+def test_the_temperature_is_fitted_on_validation_alone() -> None:
+    # Three of four right at a margin of 2 log 3: the best T makes the confidence 3/4, so 2 log 3 / T = log 3.
+    margin = np.array([[2 * math.log(3), 0.0]] * 4)
+    val, test = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])  # on test a smaller T would be better and better
+    measured = run.measure(
+        {"val_logits": margin, "val_targets": val, "test_logits": margin, "test_targets": test}, {"name": "softmax"}
+    )
+    assert measured["temperature"] == pytest.approx(2.0, rel=1e-4)
+    assert measured["test"]["temperature_scaled"]["mean_confidence"] == pytest.approx(0.75, abs=1e-4)
+    assert measured["test"]["raw"]["mean_confidence"] == pytest.approx(0.9)
+
+
+def test_what_was_trained_through_a_sigmoid_is_measured_through_it() -> None:
+    # σ(log 3) = 3/4 and σ(0) = 1/2, together 5/4: confidence 3/5. Softmax would say 3/4.
+    logits = np.array([[math.log(3), 0.0]])
+    predictions = {f"{split}_logits": logits for split in ("val", "test")}
+    predictions |= {f"{split}_targets": np.array([0]) for split in ("val", "test")}
+    measured = run.measure(predictions, {"name": "sigmoid"})
+    assert measured["test"]["raw"]["mean_confidence"] == pytest.approx(0.6)
 
 
 def test_a_failed_run_is_recorded_and_the_next_try_may_succeed(tmp_path: Path) -> None:
@@ -216,7 +285,7 @@ def test_the_table_has_a_row_per_split_and_calibration_with_dotted_config_keys(t
     row = frame.iloc[0]
     assert (row["loss.name"], row["loss.epsilon"], row["loss.prior"]) == ("dice", 0.1, "[0.5, 0.5]")
     assert row["temperature"] == 1.5
-    assert "loss._target_" not in frame
+    assert row["loss._target_"] == "a.b"
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_reported(tmp_path: Path) -> None:

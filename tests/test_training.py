@@ -3,15 +3,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from conftest import compose
+from support import compose
 from torch import Tensor, nn
 
-from lossbench.build import Experiment, build, build_dataset, build_loss
+from lossbench.build import Experiment, Loss, build, build_dataset, build_loss
 from lossbench.errors import ConfigError, DataError, DivergedError
+from lossbench.rehearsal import rehearse
 from lossbench.training import State, Trained, train
 
 SMALL = ("dataset=wine", "model=mlp", "model.hidden=[8]", "batch_size=16", "epochs=3", "device=cpu")
@@ -21,7 +24,13 @@ def run(*overrides: str, **options: Any) -> Trained:
     config = compose(*SMALL, *overrides)
     return train(
         build(config),
-        **{"epochs": config["epochs"], "batch_size": 16, "seed": config["seed"], "keep": config["keep"], **options},
+        **{
+            "epochs": config["epochs"],
+            "batch_size": config["batch_size"],
+            "seed": config["seed"],
+            "keep": config["keep"],
+            **options,
+        },
     )
 
 
@@ -53,6 +62,9 @@ def test_all_losses_see_the_same_data_split_weights_and_batches() -> None:
 def test_another_seed_is_another_split_other_weights_and_other_batches() -> None:
     one, other = run("seed=0").fingerprints, run("seed=1").fingerprints
     assert all(one[name] != other[name] for name in one)
+    networks = [build(compose(*SMALL, f"seed={seed}")).network for seed in (0, 1)]
+    first, second = (next(network.parameters()) for network in networks)
+    assert not torch.equal(first, second)
 
 
 def test_the_fingerprint_of_the_batches_is_of_the_batches_that_the_loss_saw() -> None:
@@ -131,31 +143,122 @@ def test_a_trained_model_is_right_and_not_only_finished() -> None:
     assert (trained.test_logits.argmax(1) == targets).float().mean() >= 0.95
 
 
-def test_the_teacher_sees_the_batch_that_the_student_sees() -> None:
-    """Shifted images: the teacher's logits are of the shifted ones; unshifted: of the originals, computed once."""
-    calls: list[int] = []
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_teacher_sees_what_the_student_sees_and_is_done_learning(shift: int) -> None:
+    """A teacher whose logits are the image itself: what reaches the loss must be the student's batch, moved or not."""
+    experiment = build(
+        compose("loss=distillation", "model=linear", "batch_size=500", f"dataset.shift={shift}", "device=cpu")
+    )
+    seen_by_student: list[Tensor] = []
+    seen_by_loss: list[Tensor] = []
 
-    class Teacher(nn.Module):
+    class Mirror(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
-            calls.append(len(inputs))
-            return inputs.flatten(1)[:, :10].float()
+            assert not self.training
+            return inputs.flatten(1)[:, 20:30].float()
 
-    for shift, expected in ((0, 2), (1, None)):
-        calls.clear()
-        experiment = build(
-            compose(
-                "loss=distillation",
-                "model=linear",
-                "epochs=2",
-                "batch_size=500",
-                f"dataset.shift={shift}",
-                "device=cpu",
-            )
-        )
-        train(experiment, epochs=2, batch_size=500, seed=0, teacher=Teacher())
-        parts = math.ceil(len(experiment.dataset.train) / 1024) + math.ceil(len(experiment.dataset.val) / 1024)
-        steps = math.ceil(len(experiment.dataset.train) / 500)
-        assert len(calls) == (parts if expected else 2 * (steps + 1))
+    def watch(module: nn.Module, arguments: tuple[Tensor]) -> None:
+        if module.training:
+            seen_by_student.append(arguments[0])
+
+    def spy(logits: Tensor, targets: Tensor, *, teacher_logits: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and logits.requires_grad:
+            seen_by_loss.append(teacher_logits)
+        return nn.functional.cross_entropy(logits, targets)
+
+    experiment.model.register_forward_pre_hook(watch)
+    spied = dataclasses.replace(experiment, loss=dataclasses.replace(experiment.loss, function=spy))
+    train(spied, epochs=2, batch_size=500, seed=0, teacher=Mirror())
+    assert len(seen_by_loss) == 2 * math.ceil(len(experiment.dataset.train) / 500)
+    for inputs, logits in zip(seen_by_student, seen_by_loss, strict=True):
+        assert torch.equal(logits, inputs.flatten(1)[:, 20:30].float())
+
+
+def test_each_epoch_augments_anew_and_each_seed_in_its_own_way() -> None:
+    def first_batches(seed: int) -> list[Tensor]:
+        experiment = build(compose("model=linear", "dataset.shift=2", "device=cpu", f"seed={seed}"))
+        seen: list[Tensor] = []
+
+        def watch(module: nn.Module, arguments: tuple[Tensor]) -> None:
+            if module.training:
+                seen.append(arguments[0])
+
+        experiment.model.register_forward_pre_hook(watch)
+        train(experiment, epochs=2, batch_size=10_000, seed=seed)  # one batch an epoch: the whole split
+        return seen
+
+    first, second = first_batches(0)
+    original = build_dataset(compose("seed=0")).train.inputs
+    sums = [sorted(batch.sum((1, 2, 3)).tolist()) for batch in (first, second, original)]
+    assert sums[0] != sums[2], "a shifted digit loses pixels over the edge"
+    assert sums[0] != sums[1], "and not the same ones in the next epoch"
+    assert torch.equal(first, first_batches(0)[0])
+
+
+def test_the_training_loss_of_an_epoch_is_the_mean_over_its_examples() -> None:
+    # With no learning to speak of, the mean over batches of 100, 27 left over, is the loss of the whole split.
+    experiment = build(
+        compose(*SMALL, "optimizer.learning_rate=1e-12", "schedule=constant", "dataset.val_fraction=0.105")
+    )
+    train_split = experiment.dataset.train
+    assert len(train_split) % 100 not in (0, 50)
+    experiment.model.eval()
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(experiment.model(train_split.inputs), train_split.targets)
+    history = train(experiment, epochs=1, batch_size=100, seed=0).history
+    assert history[0]["train_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_schedule_sets_the_learning_rate_of_every_step() -> None:
+    experiment = build(compose(*SMALL, "schedule=linear", "optimizer.learning_rate=0.5"))
+    rates: list[float] = []
+    step = experiment.optimizer.step
+
+    def spy(*arguments: Any) -> Any:
+        rates.append(experiment.optimizer.param_groups[0]["lr"])
+        return step(*arguments)
+
+    experiment.optimizer.step = spy  # type: ignore[method-assign]
+    train(experiment, epochs=2, batch_size=16, seed=0)
+    total = 2 * math.ceil(len(experiment.dataset.train) / 16)
+    assert rates == pytest.approx([0.5 * experiment.schedule(step, total) for step in range(total)])
+    assert rates[0] > 4 * rates[-1]
+
+
+def test_what_is_stored_is_what_the_kept_weights_say() -> None:
+    restless = (*SMALL, "dataset.label_noise=0.4", "optimizer.learning_rate=0.5", "schedule=constant")
+    experiment = build(compose(*restless))
+    trained = train(experiment, epochs=7, batch_size=16, seed=0)
+    accuracies = [row["val_accuracy"] for row in trained.history]
+    assert accuracies[-1] < max(accuracies), "else this test would not tell the best epoch from the last"
+    again = build(compose(*restless))
+    again.model.load_state_dict(trained.weights)
+    again.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(trained.test_logits, again.model(again.dataset.test.inputs))
+        val = again.model(again.dataset.val.inputs).argmax(1) == again.dataset.val.targets
+    assert val.double().mean().item() == pytest.approx(max(accuracies))
+
+
+def test_a_loss_that_draws_random_numbers_shifts_no_stream() -> None:
+    def weights(draws: int) -> dict[str, Tensor]:
+        experiment = build(compose(*SMALL, "model.dropout=0.5"))
+
+        def loss(logits: Tensor, targets: Tensor) -> Tensor:
+            torch.rand(draws)
+            return nn.functional.cross_entropy(logits, targets)
+
+        return train(
+            dataclasses.replace(experiment, loss=Loss(loss, (), {"name": "softmax"})), epochs=2, batch_size=16, seed=0
+        ).weights
+
+    assert same(weights(0), weights(3))
+
+
+def test_the_fingerprint_of_the_batches_knows_their_size() -> None:
+    one, other = (run(batch_size=size).fingerprints for size in (16, 64))
+    assert one.pop("batch_order") != other.pop("batch_order")
+    assert one == other
 
 
 def test_a_perfect_student_of_alpha_one_learns_its_teacher_and_not_the_labels() -> None:
@@ -186,6 +289,7 @@ def test_sample_weights_reach_the_loss() -> None:
 def test_bf16_trains_and_gives_float32_logits() -> None:
     trained = run("device.precision=bf16", "epochs=10")
     assert trained.test_logits.dtype == torch.float32
+    assert not torch.equal(trained.test_logits, run("epochs=10").test_logits)
     assert trained.history[-1]["train_loss"] < trained.history[0]["train_loss"]
 
 
@@ -232,3 +336,11 @@ def test_parts_that_do_not_fit_are_refused_when_they_are_built(
 ) -> None:
     with pytest.raises(error, match=message):
         build(compose("dataset=wine", *overrides))
+
+
+def test_sample_weights_that_a_loss_would_not_use_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "weights.npy", np.ones(178, np.float32))  # wine has 178 examples
+    overrides = ("dataset=wine", "model=linear", f"dataset.sample_weights={tmp_path / 'weights.npy'}")
+    rehearse(compose(*overrides, "loss=cross_entropy"))
+    with pytest.raises(ConfigError, match="loss=dice takes no sample weights"):
+        rehearse(compose(*overrides, "loss=dice"))

@@ -8,7 +8,10 @@ from lossbench.data.dataset import Dataset, Examples, Source
 from lossbench.data.folder import image_folder
 from lossbench.data.house_numbers import svhn
 from lossbench.data.idx import fashion_mnist, mnist
+from lossbench.data.land_cover import land_cover
 from lossbench.data.mixture import gaussian_log_posterior, gaussian_means, gaussians
+from lossbench.data.pets import oxford_pet
+from lossbench.data.shapes import shapes
 
 __all__ = [
     "Dataset",
@@ -23,7 +26,10 @@ __all__ = [
     "gaussian_means",
     "gaussians",
     "image_folder",
+    "land_cover",
     "mnist",
+    "oxford_pet",
+    "shapes",
     "svhn",
     "wine",
 ]

@@ -11,6 +11,8 @@ from torch.nn.functional import pad
 
 from lossbench.errors import DataError, ShapeError
 
+IGNORE_INDEX = -100  # the target of a pixel without a label; losses and metrics have the same default
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -18,7 +20,8 @@ class Examples:
 
     Attributes:
         inputs: uint8 [N, C, H, W] where they came as uint8, else float32 [N, ...].
-        targets: class indices, int64 [N].
+        targets: class indices, int64 [N], or one mask per image, int64 [N, H, W], with IGNORE_INDEX where a pixel has
+            no label.
         sample_weights: one non-negative weight per example, float32 [N], or None.
 
     Raises:
@@ -35,12 +38,13 @@ class Examples:
             raise ShapeError(
                 f"expected uint8 or float32 inputs and int64 targets; got {self.inputs.dtype} and {self.targets.dtype}"
             )
-        if self.targets.ndim != 1 or self.inputs.ndim < 2 or len(self.inputs) != len(self.targets):
+        of_images = self.inputs.ndim == 4 and self.targets.shape[1:] == self.inputs.shape[2:]
+        if not (self.targets.ndim == 1 or of_images) or self.inputs.ndim < 2 or len(self.inputs) != len(self.targets):
             raise ShapeError(
-                f"expected inputs [N, ...] and targets [N]; "
+                f"expected inputs [N, ...] and targets [N], or images [N, C, H, W] and masks [N, H, W]; "
                 f"got {list(self.inputs.shape)} and {list(self.targets.shape)}"
             )
-        if self.sample_weights is not None and self.sample_weights.shape != self.targets.shape:
+        if self.sample_weights is not None and self.sample_weights.shape != (len(self),):
             raise ShapeError(
                 f"expected one sample weight per example, [{len(self)}]; got {list(self.sample_weights.shape)}"
             )
@@ -48,6 +52,16 @@ class Examples:
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.targets)
+
+    @property
+    def masks(self) -> bool:
+        """Whether the targets are a class for each pixel."""
+        return self.targets.ndim == 3
+
+    @property
+    def labelled(self) -> int:
+        """The number of examples, or of pixels with a label."""
+        return int((self.targets != IGNORE_INDEX).sum())
 
     def select(self, indices: Tensor) -> Examples:
         """Return the examples at some indices, int64 [M], in that order."""
@@ -87,7 +101,12 @@ class Source:
         for name, examples in (("train", self.train), ("val", self.val), ("test", self.test)):
             if examples is None or len(examples) == 0:
                 continue
-            low, high = int(examples.targets.min()), int(examples.targets.max())
+            targets = examples.targets
+            if examples.masks:
+                targets = targets[targets != IGNORE_INDEX]
+                if not len(targets):
+                    raise DataError(f"no pixel of the {name} masks has a label")
+            low, high = int(targets.min()), int(targets.max())
             if low < 0 or high >= num_classes:
                 wrong = low if low < 0 else high
                 raise DataError(f"the {name} labels must lie in 0..{num_classes - 1}; got {wrong}")
@@ -128,8 +147,9 @@ class Dataset:
 
     @property
     def class_counts(self) -> Tensor:
-        """Training examples of each class, int64 [K]."""
-        return torch.bincount(self.train.targets, minlength=self.num_classes)
+        """Training examples of each class, or pixels where the targets are masks, int64 [K]."""
+        targets = self.train.targets
+        return torch.bincount(targets[targets != IGNORE_INDEX], minlength=self.num_classes)
 
     def to(self, device: torch.device | str) -> Dataset:
         """Return the same data set with all its tensors on a device."""
@@ -146,23 +166,26 @@ class Dataset:
         """Return `(inputs - mean) / scale` as float32, shaped like the inputs [B, ...]."""
         return (inputs.float() - self.mean) / self.scale
 
-    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Move and mirror a batch of images at random, each its own way; the identity if neither is asked for.
+
+        A mask goes with its image.
 
             output[b, c, i, j] = inputs[b, c, i + dy_b, j' + dx_b],  j' = W - 1 - j where image b is mirrored, else j
 
         with dy, dx uniform in -shift..shift. Pixels from outside the image are 0, which is black in raw inputs:
-        augment first, then normalise, as the CIFAR recipes do.
+        augment first, then normalise, as the CIFAR recipes do. In a mask they have no label.
 
         Args:
             inputs: images, any dtype, [B, C, H, W], on any device.
+            targets: int64 [B] or [B, H, W], on the same device.
             generator: a CPU generator, so that every device sees the same augmentation.
 
         Returns:
-            Images like `inputs`, on the same device.
+            Images like `inputs` and targets like `targets`, on the same device.
         """
         if not (self.shift or self.flip):
-            return inputs
+            return inputs, targets
         batch, channels, height, width = inputs.shape
         rows = torch.arange(height).expand(batch, -1)
         columns = torch.arange(width).expand(batch, -1)
@@ -177,4 +200,8 @@ class Dataset:
         rows, columns = rows.to(inputs.device), columns.to(inputs.device)
         image = torch.arange(batch, device=inputs.device)[:, None, None, None]
         channel = torch.arange(channels, device=inputs.device)[:, None, None]
-        return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        moved = padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        if targets.ndim == 1:
+            return moved, targets
+        padded = pad(targets, (self.shift,) * 4, value=IGNORE_INDEX)
+        return moved, padded[image[:, 0], rows[:, :, None], columns[:, None, :]]

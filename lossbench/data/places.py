@@ -63,10 +63,8 @@ def find(collection: Collection, root: str | None) -> Path:
         if folder is None:
             raise DataError(f"dataset.root={root} does not hold {collection.name}: expected {collection.needs}")
         return folder
-    cache = Path.home() / ".cache" / "lossbench" / collection.name
-    places = [cache]
-    if shared := os.environ.get("LOSSBENCH_DATA"):
-        places.insert(0, Path(shared).expanduser() / collection.name)
+    places = usual_places(collection.name)
+    cache = places[-1]
     places += _package_folders(collection.package)
     for place in places:
         if folder := _folder_within(collection, place):
@@ -85,6 +83,13 @@ def find(collection: Collection, root: str | None) -> Path:
         f"looked in {', '.join(map(str, places))}; {by_package}put {collection.needs} into a folder "
         "and set dataset.root to it"
     )
+
+
+def usual_places(name: str) -> list[Path]:
+    """Return where the files of a data set may lie on this machine: the user's shared folder, then the cache."""
+    cache = Path.home() / ".cache" / "lossbench" / name
+    shared = os.environ.get("LOSSBENCH_DATA")
+    return [Path(shared).expanduser() / name, cache] if shared else [cache]
 
 
 def _folder_within(collection: Collection, place: Path) -> Path | None:

@@ -41,7 +41,8 @@ def prepare(
 
     The order: the test split, the validation split, `train_fraction`, `imbalance_factor`, `label_noise`. Every cut is
     stratified and every draw has its own stream of the seed. The last three touch training examples alone:
-    validation and test stay clean and keep the source's own class shares.
+    validation and test stay clean and keep the source's own class shares. Images with masks are cut at random, since
+    an image has no one class; the last two do not apply to them.
 
     Args:
         source: the examples.
@@ -63,15 +64,19 @@ def prepare(
 
     Raises:
         DataError: if a split would be empty, or the weights cannot be read or do not fit.
-        ConfigError: if `shift` or `flip` does not fit the inputs.
+        ConfigError: if `shift` or `flip` does not fit the inputs, or `imbalance_factor` or `label_noise` the targets.
     """
     _check_augmentation(source.train.inputs, shift, flip)
+    if source.train.masks:
+        _check_masks(imbalance_factor, label_noise)
     if len(source.train) == 0:
         raise DataError("the source has no training examples")
     learn = source.train
     if sample_weights is not None:
         learn = replace(learn, sample_weights=read_sample_weights(sample_weights, len(learn)))
     targets, num_classes = learn.targets, len(source.class_names)
+    if learn.masks:
+        targets, num_classes = torch.zeros(len(learn), dtype=torch.int64), 1  # one stratum
 
     def counts(indices: Tensor) -> Tensor:
         return torch.bincount(targets[indices], minlength=num_classes)
@@ -102,11 +107,13 @@ def prepare(
     # Not merged into one draw: each choice must stay what it is while the other is changed.
     kept = kept_counts(counts(train), train_fraction)
     train = train[choose(targets[train], kept, stream(seed, "train_fraction"))]
-    tail = long_tailed_counts(counts(train), imbalance_factor)
-    train = train[choose(targets[train], tail, stream(seed, "imbalance"))]
+    if not learn.masks:
+        tail = long_tailed_counts(counts(train), imbalance_factor)
+        train = train[choose(targets[train], tail, stream(seed, "imbalance"))]
     examples = learn.select(train)
-    labels = noisy_labels(examples.targets, num_classes, label_noise, stream(seed, "label_noise"))
-    examples = replace(examples, targets=labels)
+    if not learn.masks:
+        labels = noisy_labels(examples.targets, num_classes, label_noise, stream(seed, "label_noise"))
+        examples = replace(examples, targets=labels)
 
     mean, scale = normalisation(examples.inputs, normalization)
     seen = [mean, scale, torch.tensor([shift, flip])]
@@ -217,6 +224,15 @@ def read_sample_weights(path: str, count: int) -> Tensor:
 def _clean(examples: Examples, indices: Tensor) -> Examples:
     # Weights say what to learn from; validation and test count every example once.
     return Examples(examples.inputs[indices], examples.targets[indices])
+
+
+def _check_masks(imbalance_factor: float, label_noise: float) -> None:
+    for key, value, neutral in (("imbalance_factor", imbalance_factor, 1), ("label_noise", label_noise, 0)):
+        if value != neutral:
+            raise ConfigError(
+                f"dataset.{key}={value:g} needs one label per example; the labels of this data set are masks: "
+                f"set dataset.{key}={neutral}"
+            )
 
 
 def _check_augmentation(inputs: Tensor, shift: int, flip: bool) -> None:

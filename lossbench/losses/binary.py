@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import POSITIVE, UNIT
-from lossbench.losses.checks import check_shapes, per_class, per_position
+from lossbench.losses.checks import check_shapes, per_class
+from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled, weighted_mean
+from lossbench.losses.targets import as_probabilities, at_least_float32, mean_over_labelled
 
 
 @link("sigmoid")
+@claim(soft_targets=True, mean_of_examples=True)
 def binary_cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -56,7 +58,4 @@ def binary_cross_entropy(
         pos_weight = per_class("pos_weight", pos_weight, logits)
     # log(1 - σ(z)) = log σ(-z), which stays finite where σ(z) rounds to 1.
     losses = -(pos_weight * smoothed * F.logsigmoid(logits) + (1 - smoothed) * F.logsigmoid(-logits)).sum(1)
-    weights = is_labelled(targets, ignore_index).to(losses.dtype)
-    if sample_weights is not None:
-        weights = weights * per_position(sample_weights, losses)
-    return weighted_mean(losses, weights)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights)

@@ -8,12 +8,13 @@ from torch import Tensor
 from lossbench.errors import ConfigError, ShapeError
 
 
-def check_shapes(logits: Tensor, targets: Tensor) -> None:
+def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True) -> None:
     """Raise unless the targets fit the logits.
 
     Args:
         logits: float [N, K] or [N, K, H, W].
         targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        soft: whether the loss is defined for probabilities too.
 
     Raises:
         ShapeError: if a shape or a dtype is another.
@@ -23,6 +24,11 @@ def check_shapes(logits: Tensor, targets: Tensor) -> None:
     positions = (logits.shape[0], *logits.shape[2:])
     is_indices = targets.dtype == torch.int64 and targets.shape == positions
     is_probabilities = targets.is_floating_point() and targets.shape == logits.shape
+    if is_probabilities and not soft:
+        raise ShapeError(
+            f"this loss is defined for class indices alone, int64 {list(positions)}; "
+            f"got probabilities {_describe(targets)}"
+        )
     if not (is_indices or is_probabilities):
         raise ShapeError(
             f"targets must be int64 class indices {list(positions)} or float probabilities {list(logits.shape)}; "
@@ -56,6 +62,22 @@ def per_class(name: str, values: Tensor | list[float] | str, logits: Tensor) -> 
         entries = values.numel() if values.ndim == 1 else f"shape {list(values.shape)}"
         raise ShapeError(f"{name} must have one entry per class ({num_classes}); got {entries}")
     return values.reshape(num_classes, *(1 for _ in logits.shape[2:]))
+
+
+def check_teacher(logits: Tensor, teacher_logits: Tensor) -> None:
+    """Raise unless the teacher gives a logit for each of the student's.
+
+    Args:
+        logits: the student's.
+        teacher_logits: the teacher's.
+
+    Raises:
+        ShapeError: if the shapes differ.
+    """
+    if teacher_logits.shape != logits.shape:
+        raise ShapeError(
+            f"teacher_logits must be shaped like the logits {list(logits.shape)}; got {list(teacher_logits.shape)}"
+        )
 
 
 def per_position(sample_weights: Tensor, losses: Tensor) -> Tensor:

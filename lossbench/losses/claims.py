@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from torch import Tensor
-
-Loss = TypeVar("Loss", bound=Callable[..., Tensor])
+Loss = TypeVar("Loss", bound=Callable[..., Any])  # a function, or a module's class
 
 
 @dataclass(frozen=True)

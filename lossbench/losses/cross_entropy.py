@@ -8,12 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import POSITIVE, UNIT
-from lossbench.losses.checks import check_shapes, per_class, per_position
+from lossbench.losses.checks import check_shapes, per_class
+from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.targets import at_least_float32, is_labelled, weighted_mean
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
 
 
 @link("softmax")
+@claim(
+    shift_invariant=True, cross_entropy_at={"epsilon": 0, "temperature": 1}, soft_targets=True, mean_of_examples=True
+)
 def cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -63,24 +67,16 @@ def cross_entropy(
     """
     check_shapes(logits, targets)
     log_probs = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
-    labelled = is_labelled(targets, ignore_index)
-    weights = labelled.to(log_probs.dtype)
-
-    if targets.is_floating_point():
-        probabilities = targets.to(log_probs)
-        target_term = -(probabilities * log_probs).sum(1)
-        if class_weights is not None:
-            weights = weights * (probabilities * per_class("class_weights", class_weights, log_probs)).sum(1)
+    target_term = -at_target(log_probs, targets, ignore_index)
+    if prior is None:
+        # The sum by K and not the mean: that would divide the whole gradient, one pass more.
+        prior_term = -log_probs.sum(1) / log_probs.shape[1]
     else:
-        indices = targets.where(labelled, 0)  # any valid index will do: the position weighs nothing
-        target_term = -log_probs.gather(1, indices.unsqueeze(1)).squeeze(1)
-        if class_weights is not None:
-            weights = weights * per_class("class_weights", class_weights, log_probs).flatten()[indices]
-
-    # A product and a sum rather than matmul or einsum, which autocast would run in bf16.
-    prior_term = -log_probs.mean(1) if prior is None else -(log_probs * per_class("prior", prior, log_probs)).sum(1)
+        # A product and a sum rather than matmul or einsum, which autocast would run in bf16.
+        prior_term = -(log_probs * per_class("prior", prior, log_probs)).sum(1)
 
     losses = (1 - epsilon) * target_term + epsilon * prior_term
-    if sample_weights is not None:
-        weights = weights * per_position(sample_weights, losses)
-    return weighted_mean(losses, weights)
+    if class_weights is not None:
+        class_weights = per_class("class_weights", class_weights, log_probs).expand_as(log_probs)
+        class_weights = at_target(class_weights, targets, ignore_index)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights, class_weights)

@@ -1,20 +1,22 @@
-"""Learning from another model's logits."""
+"""Learning from another model's logits, or from what a model might have said."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossbench.domains import POSITIVE, UNIT
-from lossbench.errors import ShapeError
-from lossbench.losses.checks import check_shapes
+from lossbench.domains import POSITIVE, UNIT, Interval
+from lossbench.losses.checks import check_shapes, check_teacher
+from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
-from lossbench.losses.targets import at_least_float32
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
 
 
+@claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
 def distillation(
     logits: Tensor,
     targets: Tensor,
@@ -50,11 +52,95 @@ def distillation(
     Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
     check_shapes(logits, targets)
-    if teacher_logits.shape != logits.shape:
-        raise ShapeError(
-            f"teacher_logits must be shaped like the logits {list(logits.shape)}; got {list(teacher_logits.shape)}"
-        )
+    check_teacher(logits, teacher_logits)
     student = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits.detach().to(student.dtype) / temperature, dim=1)
     divergence = (teacher.exp() * (teacher - student)).sum(1).mean()
+    return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * divergence
+
+
+@claim(cross_entropy_at={"beta": 0.0}, soft_targets=True, mean_of_examples=True)
+def logit_matching(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    teacher_logits: Tensor,
+    beta: Annotated[float | Tensor, UNIT] = 0.6,
+    hard: Callable[..., Tensor] = cross_entropy,
+) -> Tensor:
+    """A loss of the labels mixed with the squared distance from a teacher's logits.
+
+        loss = (1 - β) · hard(z, y) + β · mean_i 1/(2K) Σ_k (z_ik - z_t,ik)²
+
+    Hinton et al. show that it is the limit of `distillation` for large T where the logits have mean zero. It asks for
+    more than distillation does: the teacher's logits themselves, with whatever constant was added to them.
+
+    Args:
+        logits: the student's unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: what `hard` takes.
+        teacher_logits: z_t, shaped like the logits; no gradient flows into it.
+        beta: β in [0, 1], the teacher's share.
+        hard: any loss of the labels, `hard(logits, targets)`. What it ignores or weighs is its own.
+
+    Returns:
+        Nats and squared logits, mixed, scalar.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2.1; Müller et al. 2019 use it.
+    """
+    check_shapes(logits, targets)
+    check_teacher(logits, teacher_logits)
+    student = at_least_float32(logits)
+    distance = (student - teacher_logits.detach().to(student.dtype)).square().mean() / 2
+    return (1 - beta) * hard(logits, targets) + beta * distance
+
+
+@claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, mean_of_examples=True)
+def virtual_teacher(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: Annotated[float | Tensor, POSITIVE] = 20.0,
+    alpha: Annotated[float | Tensor, UNIT] = 0.1,
+    correct_probability: Annotated[float | Tensor, Interval(0.0, 1.0, open_low=True, open_high=True)] = 0.99,
+    ignore_index: int = -100,
+    hard: Callable[..., Tensor] = cross_entropy,
+) -> Tensor:
+    """Distillation from a teacher that is always right and equally unsure of all other classes.
+
+        loss = (1 - α) · hard(z, y) + α · T² · mean_i KL(softmax(log p_d / T) ‖ softmax(z / T))
+        p_d  = a for the label, (1 - a) / (K - 1) for each other class
+
+    The authors' code differs from their text and from this: it softens p_d itself, softmax(p_d / T), which at T = 20
+    leaves a teacher that is uniform to 5 %, compares the student at T = 1, and has no T² but a factor of its own.
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W], K ≥ 2.
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W].
+        temperature: T > 0, of the second term only.
+        alpha: α in [0, 1], the teacher's share; the authors' ResNet-18 for CIFAR-100 has 0.1.
+        correct_probability: a in (0, 1).
+        ignore_index: positions with this class index are left out of the second term; `hard` has its own.
+        hard: any loss of the labels, `hard(logits, targets)`.
+
+    Returns:
+        Mean loss in nats, scalar.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree, or the targets are probabilities.
+
+    Source: Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization", eq. 9 and 10.
+    """
+    check_shapes(logits, targets, soft=False)
+    student = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
+    num_others = logits.shape[1] - 1
+    a = torch.as_tensor(correct_probability, dtype=student.dtype, device=student.device)
+    odds = (a * num_others / (1 - a)) ** (1 / temperature)  # of the label against one other class, softened
+    other = 1 / (odds + num_others)
+    label = odds * other
+    negative_entropy = label * label.log() + num_others * other * other.log()
+    cross_term = (label - other) * at_target(student, targets, ignore_index) + other * student.sum(1)
+    divergence = mean_over_labelled(negative_entropy - cross_term, targets, ignore_index)
     return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * divergence

@@ -1,20 +1,21 @@
-"""Losses of the overlap between what is predicted and what is there."""
+"""Losses of the overlap between what is predicted and what is there: Dice and its kin."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, POSITIVE, UNIT
-from lossbench.losses.checks import check_shapes
+from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.link import link
-from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled, weighted_mean
+from lossbench.losses.regions import regions
+from lossbench.losses.targets import at_least_float32, weighted_mean
 
 
+@claim(shift_invariant=True, soft_targets=True)
 def dice(
     logits: Tensor,
     targets: Tensor,
@@ -52,24 +53,100 @@ def dice(
 
     Source: Milletari et al. 2016, "V-Net", section 3 (`squared=True`, of the foreground class alone).
     """
-    check_shapes(logits, targets)
-    num_examples, num_classes = logits.shape[:2]
-    num_pixels = math.prod(logits.shape[2:])
-    labelled = is_labelled(targets, ignore_index).unsqueeze(1)
-    probs = F.softmax(at_least_float32(logits), dim=1)
-    goal = as_probabilities(targets, probs, ignore_index).reshape(num_examples, num_classes, num_pixels)
-    probs = (probs * labelled).reshape(num_examples, num_classes, num_pixels)
+    sums = regions(logits, targets, over, include_absent, ignore_index, squared=squared)
+    losses = 1 - (2 * sums.overlap + smooth) / (sums.predicted + sums.actual + smooth)
+    return weighted_mean(losses, sums.counted)
 
-    scope = (0, 2) if over == "batch" else (2,)
-    overlap = (probs * goal).sum(scope)  # [K] or [N, K]
-    size = (probs.square() + goal.square() if squared else probs + goal).sum(scope)
+
+@claim(shift_invariant=True, soft_targets=True)
+def generalized_dice(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    over: Literal["batch", "example"] = "batch",
+    smooth: Annotated[float | Tensor, POSITIVE] = 1e-5,
+    include_absent: bool = False,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Soft Dice of all classes together, each weighed by one over its squared size.
+
+        loss = 1 - (2 Σ_k w_k Σ p_k g_k + s) / (Σ_k w_k (Σ p_k + Σ g_k) + s),   w_k ∝ 1 / (Σ g_k)², Σ_k w_k = 1
+
+    The quotient does not depend on the scale of w, but s does: with w = 1/(Σ g)² itself the sums are about 1 over the
+    number of pixels, and s = 1e-5 would shift the loss of a large image. Hence w sums to 1.
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        over: `batch` sums over all pixels of the batch; `example` over each example's own, averaged over the
+            examples with a labelled pixel.
+        smooth: s > 0, keeps the quotient defined.
+        include_absent: give a class without a target the weight of one with a single pixel; it then dominates.
+        ignore_index: positions with this class index are left out of every sum. Probabilities are never ignored.
+
+    Returns:
+        In [0, 1], without unit, scalar; 0 with zero gradient where all is ignored.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Sudre et al. 2017, "Generalised Dice Overlap as a Deep Learning Loss Function", section 2.1.
+    """
+    sums = regions(logits, targets, over, include_absent, ignore_index)
+    weights = sums.counted / sums.actual.where(sums.actual > 0, 1.0).square()
+    total = weights.sum(-1, keepdim=True)
+    weights = weights / total.where(total > 0, 1.0)
+    overlap, size = (weights * sums.overlap).sum(-1), (weights * (sums.predicted + sums.actual)).sum(-1)
     losses = 1 - (2 * overlap + smooth) / (size + smooth)
-    marks = labelled.reshape(num_examples, 1, num_pixels).to(losses.dtype) if include_absent else goal
-    counted = (marks.sum(scope) > 0).to(losses.dtype).expand_as(losses)
-    return weighted_mean(losses, counted)
+    return weighted_mean(losses, (total.squeeze(-1) > 0).to(losses.dtype))
+
+
+@claim(shift_invariant=True, soft_targets=True)
+def log_cosh_dice(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    over: Literal["batch", "example"] = "batch",
+    smooth: Annotated[float | Tensor, POSITIVE] = 1e-5,
+    squared: bool = False,
+    include_absent: bool = False,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Logarithm of the hyperbolic cosine of Dice: about dice²/2, so that the gradient fades as Dice nears 0.
+
+        loss = log cosh(dice)
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        over: as in `dice`.
+        smooth: as in `dice`.
+        squared: as in `dice`.
+        include_absent: as in `dice`.
+        ignore_index: positions with this class index are left out of every sum. Probabilities are never ignored.
+
+    Returns:
+        In [0, 0.434], without unit, scalar; 0 with zero gradient where all is ignored.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Jadon 2020, "A survey of loss functions for semantic segmentation", section II-M.
+    """
+    mean_dice = dice(
+        logits,
+        targets,
+        over=over,
+        smooth=smooth,
+        squared=squared,
+        include_absent=include_absent,
+        ignore_index=ignore_index,
+    )
+    return torch.cosh(mean_dice).log()
 
 
 @link("softmax")
+@claim(shift_invariant=True, cross_entropy_at={"dice_weight": 0.0}, soft_targets=True)
 def dice_cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -84,7 +161,6 @@ def dice_cross_entropy(
     prior: Tensor | list[float] | Literal["train"] | None = None,
     temperature: Annotated[float | Tensor, POSITIVE] = 1.0,
     class_weights: Tensor | list[float] | Literal["inverse", "effective"] | None = None,
-    sample_weights: Tensor | None = None,
     ignore_index: int = -100,
 ) -> Tensor:
     """Soft Dice plus cross-entropy, both of p = softmax(z / T).
@@ -104,7 +180,6 @@ def dice_cross_entropy(
         prior: as in `cross_entropy`.
         temperature: T > 0, of both terms.
         class_weights: as in `cross_entropy`; Dice has equal classes already.
-        sample_weights: as in `cross_entropy`; Dice has no sum over examples to weigh.
         ignore_index: positions with this class index are left out of both terms.
 
     Returns:
@@ -132,7 +207,6 @@ def dice_cross_entropy(
         prior=prior,
         temperature=temperature,
         class_weights=class_weights,
-        sample_weights=sample_weights,
         ignore_index=ignore_index,
     )
     return dice_weight * overlap_term + cross_entropy_weight * entropy_term

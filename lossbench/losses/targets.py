@@ -5,8 +5,12 @@ A position is an example, or a pixel of one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from lossbench.losses.checks import per_position
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -49,6 +53,106 @@ def as_probabilities(targets: Tensor, probs: Tensor, ignore_index: int) -> Tenso
     labelled = is_labelled(targets, ignore_index)
     indices = targets.where(labelled, 0)  # any valid index will do: what is written there is zero
     return torch.zeros_like(probs).scatter(1, indices.unsqueeze(1), labelled.to(probs.dtype).unsqueeze(1))
+
+
+def at_target(values: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    """Take each position's value of its target class, or the expectation over targets that are probabilities.
+
+    Args:
+        values: one per class, [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like the values.
+        ignore_index: the index that marks a position to leave out; what is taken there is any class's value.
+
+    Returns:
+        [N] or [N, H, W].
+    """
+    if targets.is_floating_point():
+        return (targets.to(values) * values).sum(1)
+    indices = targets.where(is_labelled(targets, ignore_index), 0)
+    return values.gather(1, indices.unsqueeze(1)).squeeze(1)
+
+
+def subtract_target(values: Tensor, targets: Tensor, ignore_index: int, amount: float | Tensor = 1.0) -> Tensor:
+    """Return values - amount · t, t the target as probabilities, without writing out t where it is an index.
+
+    Args:
+        values: one per class, [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like the values.
+        ignore_index: the index that marks a position to leave out; an amount is subtracted from any class there.
+        amount: a number or scalar tensor, or one for each position, [N] or [N, H, W].
+
+    Returns:
+        Shaped like the values.
+    """
+    amount = torch.as_tensor(amount, dtype=values.dtype, device=values.device)
+    if targets.is_floating_point():
+        return values - amount * targets.to(values)
+    indices = targets.where(is_labelled(targets, ignore_index), 0)
+    return values.scatter_add(1, indices.unsqueeze(1), -amount.expand_as(indices).unsqueeze(1))
+
+
+def sum_of_squares(values: Tensor) -> Tensor:
+    """Sum the squares over the classes, by the norm, whose backward is one pass over memory and not three.
+
+    Args:
+        values: [N, K] or [N, K, H, W].
+
+    Returns:
+        [N] or [N, H, W].
+    """
+    norm: Tensor = torch.linalg.vector_norm(values, dim=1)
+    return norm.square()
+
+
+def expected_loss(loss_of: Callable[[Tensor], Tensor], log_probs: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    """Compute a loss that depends on the value of the target's class alone, mostly on log p_y.
+
+    Of soft targets t it is the expectation Σ_k t_k loss_of(log p_k).
+    That is what mixup minimises when it adds the losses of two labels. Class indices need the loss of one
+    class, not of K.
+
+    Args:
+        loss_of: elementwise function of log-probabilities, finite for all of them.
+        log_probs: [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like the log-probabilities.
+        ignore_index: the index that marks a position to leave out.
+
+    Returns:
+        [N] or [N, H, W].
+    """
+    if targets.is_floating_point():
+        return at_target(loss_of(log_probs), targets, ignore_index)
+    return loss_of(at_target(log_probs, targets, ignore_index))
+
+
+def mean_over_labelled(
+    losses: Tensor,
+    targets: Tensor,
+    ignore_index: int,
+    sample_weights: Tensor | None = None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Average the losses of the positions that are not ignored, Σ w s loss / Σ w s.
+
+    Args:
+        losses: finite, [N] or [N, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities, of which none is ignored.
+        ignore_index: the index that marks a position to leave out.
+        sample_weights: s ≥ 0, [N] or shaped like the losses; None is all 1.
+        class_weights: w ≥ 0 of each position's target, shaped like the losses; None is all 1.
+
+    Returns:
+        Scalar; 0 with zero gradient where all is ignored or weighs nothing.
+
+    Raises:
+        ShapeError: if the sample weights have another shape.
+    """
+    weights = is_labelled(targets, ignore_index).to(losses.dtype)
+    if class_weights is not None:
+        weights = weights * class_weights
+    if sample_weights is not None:
+        weights = weights * per_position(sample_weights, losses)
+    return weighted_mean(losses, weights)
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from lossbench.report.table import NAMES, SAME_AFTER_TEMPERATURE, Cell, Column, 
 CALIBRATIONS = ("raw", "temperature_scaled")
 DEFAULT_METRICS = ("accuracy", "nll", "ece", "confidence_gap")
 # What separates two runs without making them different experiments: seeds, and what cannot change the numbers.
-# A teacher's id repeats its settings, which are compared one by one, and its seed.
-NOT_COMPARED = {"run", "split", "calibration", "temperature", "seed", "teacher.seed", "teacher.id"}
+# A teacher's id repeats its settings, which are compared one by one, and its seed, which is its student's.
+NOT_COMPARED = {"run", "split", "calibration", "temperature", "seed", "teacher.id"}
 NOT_COMPARED |= {"results_dir", "dataset.root"}
 NO_RUNS = "no finished runs; train some first: lossbench train loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
 
@@ -118,7 +118,8 @@ def _columns(keys: Sequence[str], configs: Sequence[Mapping[str, Value]]) -> tup
     sections = ("dataset", "model", "loss")
     rank = {key: (sections.index(s) if (s := key.partition(".")[0]) in sections else len(sections)) for key in keys}
     inner = sorted(keys, key=lambda key: (rank[key], key not in NAMES))
-    varying = [key for key in inner if _tells_rows_apart(key, configs)]
+    # A function's path tells rows apart too, but its name is what people read.
+    varying = [key for key in inner if not key.endswith("_target_") and _tells_rows_apart(key, configs)]
     # The three names keep their words even when they stand in the title.
     taken = Counter(short_name(key) for key in {*varying, *NAMES})
     return tuple(Column(key, short_name(key) if taken[short_name(key)] == 1 else key) for key in varying)

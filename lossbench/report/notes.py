@@ -48,6 +48,7 @@ def _loss_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
     """Say what a loss was set to where no column does."""
     taught = ("teacher.model.name", "teacher.loss.name")
     hidden = [k for k in rows[0].config if (k.startswith("loss.") or k in taught) and k not in {*NAMES, *keys}]
+    hidden = [key for key in hidden if not key.endswith(("_target_", ".ignore_index"))]
     if any(key.startswith("loss.") and key not in NAMES for key in keys):
         # The columns tell the losses apart; a value that all of them share adds nothing to that.
         hidden = [key for key in hidden if len({row.config[key] for row in rows}) > 1]

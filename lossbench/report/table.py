@@ -9,7 +9,7 @@ from lossbench.report.selection import Value
 
 NAMES = ("dataset.name", "model.name", "loss.name")
 # One temperature never changes which class comes first, so these would be the same column twice.
-SAME_AFTER_TEMPERATURE = ("accuracy", "balanced_accuracy")
+SAME_AFTER_TEMPERATURE = ("accuracy", "balanced_accuracy", "mean_iou", "dice_score", "pixel_accuracy")
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_batches_can_be_trained_on(archive):
     # Class 0 has five examples, of which one is for validation; 1 to 5 have one each, which stays.
     assert data.class_counts.tolist() == [4, 1, 1, 1, 1, 1, 0, 0, 0, 0]
     generator = torch.Generator().manual_seed(0)
-    assert data.augment(data.train.inputs, generator).shape == (9, 3, 32, 32)
+    assert data.augment(data.train.inputs, data.train.targets, generator)[0].shape == (9, 3, 32, 32)
 
 
 def test_batches_that_python_3_repacked_with_byte_keys_are_read(tmp_path):

@@ -21,6 +21,14 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def augmented(data, inputs, seed=0):
+    """The images of a batch whose targets do not matter."""
+    targets = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+    moved, same = data.augment(inputs, targets, generator(seed))
+    assert same is targets
+    return moved
+
+
 def test_examples_refuse_inputs_and_targets_of_different_lengths():
     with pytest.raises(ShapeError, match=r"got \[4, 1, 2, 3\] and \[3\]"):
         Examples(images().inputs, torch.zeros(3, dtype=torch.int64))
@@ -83,12 +91,12 @@ def test_moving_a_data_set_moves_every_tensor():
 
 def test_augmentation_is_the_identity_unless_asked_for():
     inputs = images().inputs
-    assert dataset().augment(inputs, generator()) is inputs
+    assert augmented(dataset(), inputs) is inputs
 
 
 def test_flip_mirrors_left_to_right_about_half_of_the_images():
     inputs = images(400, torch.float32).inputs
-    flipped = dataset(flip=True).augment(inputs, generator())
+    flipped = augmented(dataset(flip=True), inputs)
     same = (flipped == inputs).all(dim=(1, 2, 3))
     mirrored = (flipped == inputs.flip(3)).all(dim=(1, 2, 3))
     assert (same ^ mirrored).all()
@@ -111,7 +119,7 @@ def test_shift_moves_an_image_and_fills_with_zero():
         (1, 1): [[5, 6, 0], [0, 0, 0]],
     }
     inputs = images(1).inputs.expand(300, -1, -1, -1)
-    moved = dataset(shift=1).augment(inputs, generator())
+    moved = augmented(dataset(shift=1), inputs)
     assert moved.dtype == torch.uint8
     # Offsets come from the generator alone, so a second one tells which to expect.
     offsets = torch.randint(0, 3, (2, 300, 1), generator=generator()).squeeze(2) - 1
@@ -123,7 +131,7 @@ def test_shift_moves_an_image_and_fills_with_zero():
 
 def test_all_channels_of_an_image_move_together():
     grey = torch.rand(50, 1, 5, 6, generator=generator(1))
-    moved = dataset(shift=2, flip=True).augment(grey.expand(-1, 3, -1, -1), generator())
+    moved = augmented(dataset(shift=2, flip=True), grey.expand(-1, 3, -1, -1))
     assert moved.shape == (50, 3, 5, 6)
     assert torch.equal(moved[:, :1].expand(-1, 3, -1, -1), moved)
     assert not torch.equal(moved[:, :1], grey)
@@ -132,8 +140,8 @@ def test_all_channels_of_an_image_move_together():
 def test_augmentation_is_the_same_for_the_same_generator_seed():
     inputs = torch.rand(50, 1, 6, 6, generator=generator(1))
     data = dataset(shift=2, flip=True)
-    assert torch.equal(data.augment(inputs, generator(7)), data.augment(inputs, generator(7)))
-    assert not torch.equal(data.augment(inputs, generator(7)), data.augment(inputs, generator(8)))
+    assert torch.equal(augmented(data, inputs, 7), augmented(data, inputs, 7))
+    assert not torch.equal(augmented(data, inputs, 7), augmented(data, inputs, 8))
 
 
 @pytest.mark.cuda
@@ -141,4 +149,61 @@ def test_augmentation_is_the_same_for_the_same_generator_seed():
 def test_augmentation_is_the_same_on_a_cuda_device():
     inputs = torch.rand(50, 3, 6, 6, generator=generator(1))
     data = dataset(shift=2, flip=True)
-    assert torch.equal(data.augment(inputs.cuda(), generator()).cpu(), data.augment(inputs, generator()))
+    assert torch.equal(augmented(data, inputs.cuda()).cpu(), augmented(data, inputs))
+
+
+def masked(count=1, **options):
+    """Images [count, 1, 2, 3] of the values 1..6, and their masks: the same pattern as classes 0..2 and no label."""
+    inputs = torch.arange(1, 7, dtype=torch.uint8).reshape(1, 1, 2, 3).repeat(count, 1, 1, 1)
+    targets = torch.tensor([[0, 1, 2], [-100, 1, 0]]).repeat(count, 1, 1)
+    examples = Examples(inputs, targets)
+    return Dataset(examples, examples, examples, ("a", "b", "c"), torch.zeros(1, 1, 1), torch.ones(1, 1, 1), **options)
+
+
+def test_masks_have_the_size_of_their_images():
+    with pytest.raises(ShapeError, match=r"masks \[N, H, W\]; got \[4, 1, 2, 3\] and \[4, 3, 2\]"):
+        Examples(images().inputs, torch.zeros(4, 3, 2, dtype=torch.int64))
+
+
+def test_a_table_has_no_masks():
+    with pytest.raises(ShapeError, match=r"got \[4, 3\] and \[4, 2, 3\]"):
+        Examples(torch.zeros(4, 3), torch.zeros(4, 2, 3, dtype=torch.int64))
+
+
+def test_an_image_with_a_mask_has_one_weight():
+    examples = Examples(masked(2).train.inputs, masked(2).train.targets, torch.tensor([1.0, 3.0]))
+    assert examples.select(torch.tensor([1])).sample_weights.tolist() == [3.0]
+
+
+def test_class_counts_of_masks_are_pixels_with_a_label():
+    # Of 0 1 2 / - 1 0 there are two 0, two 1, one 2, in each of two images; the one without a label counts nowhere.
+    assert masked(2).class_counts.tolist() == [4, 4, 2]
+    assert masked(2).train.labelled == 10
+
+
+def test_a_mask_may_leave_pixels_without_a_label_and_a_label_may_not():
+    Source(masked().train, ("a", "b", "c"))
+    with pytest.raises(DataError, match=r"labels must lie in 0\.\.1; got -100"):
+        Source(Examples(torch.zeros(1, 2), torch.tensor([-100])), ("a", "b"))
+
+
+def test_masks_without_any_label_are_refused():
+    nothing = Examples(masked().train.inputs, torch.full((1, 2, 3), -100))
+    with pytest.raises(DataError, match="no pixel of the test masks has a label"):
+        Source(masked().train, ("a", "b", "c"), test=nothing)
+
+
+def test_a_mask_moves_with_its_image():
+    # The values 1..6 say where each pixel of the result comes from, and so which class belongs to it; 0 is outside.
+    data = masked(200, shift=1, flip=True)
+    inputs, targets = data.augment(data.train.inputs, data.train.targets, generator())
+    class_of_value = torch.tensor([-100, 0, 1, 2, -100, 1, 0])
+    assert torch.equal(targets, class_of_value[inputs[:, 0].long()])
+    assert (inputs == 0).any()
+    assert not torch.equal(targets, data.train.targets)
+
+
+def test_the_images_move_alike_with_and_without_masks():
+    data = masked(50, shift=1, flip=True)
+    moved, _ = data.augment(data.train.inputs, data.train.targets, generator())
+    assert torch.equal(moved, augmented(data, data.train.inputs))

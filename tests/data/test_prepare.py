@@ -255,3 +255,46 @@ def test_negative_infinite_or_all_zero_sample_weights_are_an_error(tmp_path, wro
     np.save(path, np.zeros(100) if wrong is None else np.array([wrong] + [1.0] * 99))
     with pytest.raises(DataError, match="finite, non-negative weights, not all zero"):
         prepare(source(), seed=0, sample_weights=str(path))
+
+
+def mask_source(count=20, **splits):
+    """Images of 2×2 pixels whose value is their number in the source, each with a mask of two classes."""
+    pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+    masks = torch.tensor([[0, 1], [-100, 0]]).expand(count, -1, -1)
+    return Source(Examples(pixels, masks), ("a", "b"), **splits)
+
+
+def image_numbers(examples):
+    return examples.inputs[:, 0, 0, 0].tolist()
+
+
+def test_images_with_masks_are_cut_at_random():
+    # Test is 0.2 of 20, validation 0.1 of the 16 left: 1.6 → 2.
+    data = prepare(mask_source(), seed=0)
+    splits = [image_numbers(split) for split in (data.train, data.val, data.test)]
+    assert [len(split) for split in splits] == [14, 2, 4]
+    assert sorted(number for split in splits for number in split) == list(range(20))
+    assert image_numbers(prepare(mask_source(), seed=1).test) == splits[2]
+    assert image_numbers(prepare(mask_source(), seed=1).val) != splits[1]
+
+
+def test_a_share_of_the_images_with_masks_may_be_kept():
+    assert len(prepare(mask_source(), seed=0, train_fraction=0.5).train) == 7
+
+
+def test_a_source_with_its_own_masked_splits_keeps_them():
+    own = mask_source(3).train
+    data = prepare(mask_source(val=own, test=own), seed=0)
+    assert (len(data.train), data.val, data.test) == (20, own, own)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"imbalance_factor": 10.0}, r"dataset\.imbalance_factor=10 needs one label per example.*imbalance_factor=1$"),
+        ({"label_noise": 0.2}, r"dataset\.label_noise=0\.2 needs one label per example.*label_noise=0$"),
+    ],
+)
+def test_what_needs_one_label_per_example_is_refused_for_masks(options, message):
+    with pytest.raises(ConfigError, match=message):
+        prepare(mask_source(), seed=0, **options)

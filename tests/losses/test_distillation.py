@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lossbench.errors import ShapeError
-from lossbench.losses import binary_cross_entropy, cross_entropy, distillation
+from lossbench.losses import binary_cross_entropy, cross_entropy, distillation, logit_matching, virtual_teacher
 
 # At T = 1: student (1/2, 1/2), teacher (3/4, 1/4).
 STUDENT = torch.zeros(1, 2, dtype=torch.float64)
@@ -77,3 +77,74 @@ def test_no_gradient_flows_into_the_teacher():
 def test_a_teacher_of_another_shape_is_a_shape_error():
     with pytest.raises(ShapeError, match=r"teacher_logits must be shaped like the logits \[1, 2\]; got \[1, 3\]"):
         distillation(STUDENT, TARGETS, teacher_logits=torch.zeros(1, 3))
+
+
+def test_logit_matching_is_half_the_mean_squared_distance():
+    # Student (0, 0), teacher (log 3, 0): log²3/2 over K = 2 and halved.
+    loss = logit_matching(STUDENT, TARGETS, teacher_logits=TEACHER, beta=0.25)
+    assert loss.item() == pytest.approx(0.75 * LOG2 + 0.25 * LOG3**2 / 4)
+
+
+def test_logit_matching_is_the_limit_of_distillation_at_high_temperature():
+    # T² KL → 1/(2K) Σ (z - z_t)² where both have mean zero.
+    student, teacher = random_logits(6, 4, seed=0), random_logits(6, 4, seed=1)
+    student, teacher = student - student.mean(1, keepdim=True), teacher - teacher.mean(1, keepdim=True)
+    targets = torch.arange(6) % 4
+    soft = distillation(student, targets, teacher_logits=teacher, temperature=1e3, alpha=1.0)
+    assert logit_matching(student, targets, teacher_logits=teacher, beta=1.0).item() == pytest.approx(
+        soft.item(), rel=1e-2
+    )
+
+
+def test_logit_matching_at_beta_zero_is_the_hard_loss():
+    loss = logit_matching(STUDENT, TARGETS, teacher_logits=TEACHER, beta=0.0, hard=binary_cross_entropy)
+    assert loss.item() == pytest.approx(binary_cross_entropy(STUDENT, TARGETS).item())
+
+
+def test_no_gradient_flows_into_the_matched_teacher():
+    teacher = TEACHER.clone().requires_grad_()
+    logit_matching(STUDENT.clone().requires_grad_(), TARGETS, teacher_logits=teacher).backward()
+    assert teacher.grad is None
+
+
+def test_the_virtual_teacher_gives_the_label_a_and_shares_the_rest():
+    # K = 3, a = 1/2, T = 1, uniform student: KL = log 3 - H(1/2, 1/4, 1/4) = log 3 - 3/2 log 2
+    logits, targets = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([2])
+    loss = virtual_teacher(logits, targets, temperature=1.0, alpha=0.25, correct_probability=0.5)
+    assert loss.item() == pytest.approx(0.75 * LOG3 + 0.25 * (LOG3 - 1.5 * LOG2))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_the_virtual_teacher_is_distillation_from_its_log_probabilities(temperature):
+    logits, targets = random_logits(6, 4, seed=0), torch.arange(6) % 4
+    teacher = torch.full((6, 4), 0.1 / 3, dtype=torch.float64).scatter(1, targets.unsqueeze(1), 0.9).log()
+    expected = distillation(logits, targets, teacher_logits=teacher, temperature=temperature, alpha=0.3)
+    loss = virtual_teacher(logits, targets, temperature=temperature, alpha=0.3, correct_probability=0.9)
+    assert loss.item() == pytest.approx(expected.item())
+
+
+def test_the_virtual_teacher_at_temperature_1_is_label_smoothing_but_for_a_constant():
+    # Yuan et al.: (1-α) H(δ, p) + α H(p_d, p) is smoothing by ε = α K (1 - a)/(K - 1), and H(p_d) has no gradient.
+    logits, targets = random_logits(6, 4, seed=0).requires_grad_(), torch.arange(6) % 4
+    (ours,) = torch.autograd.grad(
+        virtual_teacher(logits, targets, temperature=1.0, alpha=0.3, correct_probability=0.7), logits
+    )
+    (smoothed,) = torch.autograd.grad(cross_entropy(logits, targets, epsilon=0.3 * 4 * 0.3 / 3), logits)
+    assert torch.allclose(ours, smoothed)
+
+
+def test_the_authors_virtual_teacher_is_nearer_to_uniform_than_ours():
+    # T = 20, K = 2, a = 0.99. Their teacher softmax(p_d/T) has odds e^(0.98/20) = 1.05, ours 99^(1/20) = 1.26.
+    # A student that matches theirs is T² KL(ours ‖ theirs) away from ours, t log t/p + (1 - t) log (1 - t)/(1 - p).
+    t, p = 99 ** (1 / 20) / (1 + 99 ** (1 / 20)), 1 / (1 + math.exp(-0.98 / 20))
+    distance = t * math.log(t / p) + (1 - t) * math.log((1 - t) / (1 - p))
+    for odds, expected in [(99 ** (1 / 20), 0.0), (math.exp(0.98 / 20), 400 * distance)]:
+        logits = torch.tensor([[20 * math.log(odds), 0.0]], dtype=torch.float64)
+        loss = virtual_teacher(logits, torch.tensor([0]), alpha=1.0, correct_probability=0.99)
+        assert loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_the_virtual_teacher_is_silent_at_ignored_positions():
+    logits, targets = random_logits(6, 4, seed=0), torch.arange(6) % 4
+    ignoring = virtual_teacher(logits, torch.tensor([0, 1, 2, 3, -100, -100]))
+    assert ignoring.item() == pytest.approx(virtual_teacher(logits[:4], targets[:4]).item())

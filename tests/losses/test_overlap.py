@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.functional.segmentation import dice_score
 
-from lossbench.losses import cross_entropy, dice, dice_cross_entropy
+from lossbench.losses import cross_entropy, dice, dice_cross_entropy, generalized_dice, log_cosh_dice
 
 # Two examples of two pixels, [N=2, K=2, H=1, W=2]; p of class 0 is 3/4, 1/4 | 1/2, 1/2.
 PROBS = torch.tensor([[[[3, 1]], [[1, 3]]], [[[2, 2]], [[2, 2]]]], dtype=torch.float64) / 4
@@ -128,7 +128,6 @@ def test_dice_cross_entropy_hands_every_option_on():
         "epsilon": 0.2,
         "prior": [0.3, 0.7],
         "class_weights": [1.0, 5.0],
-        "sample_weights": torch.tensor([1.0, 3.0]),
         "temperature": 2.0,
     }
     targets = TARGETS.clone()
@@ -138,3 +137,79 @@ def test_dice_cross_entropy_hands_every_option_on():
         LOGITS, targets, ignore_index=7, **entropy
     )
     assert loss.item() == pytest.approx(expected.item())
+
+
+def test_generalized_dice_weighs_classes_by_one_over_their_squared_size():
+    # Σg = 3 and 1: w ∝ 1/9 and 1, so w = (1/10, 9/10). Σpg = 7/4 and 3/4, Σp + Σg = 5 and 3:
+    # 1 - 2 (0.175 + 0.675)/(0.5 + 2.7) = 1 - 1.7/3.2
+    assert generalized_dice(LOGITS, TARGETS, smooth=TINY).item() == pytest.approx(1 - 1.7 / 3.2)
+
+
+def test_generalized_dice_over_examples_averages_the_examples():
+    # example 0: Σg = 1 each, w = ½: 1 - 2 · 3/4/2 = 1/4. example 1: class 0 alone: 1 - 2/3 = 1/3
+    loss = generalized_dice(LOGITS, TARGETS, over="example", smooth=TINY)
+    assert loss.item() == pytest.approx((1 / 4 + 1 / 3) / 2)
+
+
+def test_generalized_dice_can_give_an_absent_class_the_weight_of_one_pixel():
+    # example 1: Σg = (2, 0): w ∝ (1/4, 1) = (1/5, 4/5); overlap 1/5 · 1, sizes 1/5 · 3 + 4/5 · 1: 1 - (2/5)/(7/5) = 5/7
+    loss = generalized_dice(LOGITS[1:], TARGETS[1:], smooth=TINY, include_absent=True)
+    assert loss.item() == pytest.approx(5 / 7)
+
+
+def test_smooth_does_not_depend_on_the_number_of_pixels_in_generalized_dice():
+    # With unnormalised weights 1/(Σg)² it would: tiled 1,000 times the sums shrink to 1e-3 and s = 0.1 rules.
+    tiled = generalized_dice(LOGITS.repeat(1, 1, 1, 1000), TARGETS.repeat(1, 1, 1000), smooth=0.1)
+    assert tiled.item() == pytest.approx(1 - 1.7 / 3.2, abs=1e-4)
+
+
+def test_log_cosh_dice_by_hand():
+    # dice 0.4 from above; log((e^0.4 + e^-0.4)/2)
+    expected = math.log((math.exp(0.4) + math.exp(-0.4)) / 2)
+    assert log_cosh_dice(LOGITS, TARGETS, smooth=TINY).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("over", ["batch", "example"])
+@pytest.mark.parametrize("include_absent", [False, True])
+def test_all_ignored_is_zero_in_generalized_dice_too(over, include_absent):
+    logits = LOGITS.clone().requires_grad_()
+    value = generalized_dice(logits, torch.full_like(TARGETS, -100), over=over, include_absent=include_absent)
+    value.backward()
+    assert value.item() == 0.0
+    assert torch.equal(logits.grad, torch.zeros_like(LOGITS))
+
+
+def present_in_every_example(seed=0):
+    """Logits and targets [4, 3, 8, 8] where each class has pixels in each example, which MONAI presumes."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(4, 3, 8, 8, generator=generator)
+    return logits, torch.randint(3, (4, 8, 8), generator=generator)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("over", ["batch", "example"])
+def test_monai_agrees_on_dice(squared, over):
+    monai = pytest.importorskip("monai.losses", reason="an oracle of the dev environment, not of every one")
+    logits, targets = present_in_every_example()
+    theirs = monai.DiceLoss(softmax=True, to_onehot_y=True, squared_pred=squared, batch=over == "batch")
+    reference = theirs(logits, targets.unsqueeze(1))
+    assert dice(logits, targets, squared=squared, over=over).item() == pytest.approx(reference.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("over", ["batch", "example"])
+def test_monai_agrees_on_generalized_dice_but_for_its_smoothing(over):
+    monai = pytest.importorskip("monai.losses", reason="an oracle of the dev environment, not of every one")
+    logits, targets = present_in_every_example()
+    theirs = monai.GeneralizedDiceLoss(
+        softmax=True, to_onehot_y=True, batch=over == "batch", smooth_nr=0.0, smooth_dr=0.0
+    )
+    reference = theirs(logits, targets.unsqueeze(1))
+    loss = generalized_dice(logits, targets, over=over, smooth=TINY)
+    assert loss.item() == pytest.approx(reference.item(), abs=1e-5)
+
+
+def test_monai_counts_absent_classes_where_we_leave_them_out():
+    # One example of class 0 alone with p = 1/2: class 0 has 1 - 2/3 = 1/3. MONAI averages the absent class's 1 in.
+    loss = dice(LOGITS[1:], TARGETS[1:], smooth=TINY)
+    assert loss.item() == pytest.approx(1 / 3)
+    assert dice(LOGITS[1:], TARGETS[1:], smooth=TINY, include_absent=True).item() == pytest.approx((1 / 3 + 1) / 2)

@@ -81,7 +81,7 @@ def test_a_teachers_model_is_not_confused_with_the_students(run, frame):
 
 @pytest.mark.parametrize(
     "key",
-    ["teacher.seed", "teacher.id", "results_dir", "dataset.root", "device.name", "device.threads"],
+    ["teacher.id", "results_dir", "dataset.root", "device.name", "device.threads"],
 )
 def test_what_cannot_change_the_numbers_or_follows_the_seed_splits_no_row(run, frame, key):
     runs = frame(*[run("distillation", seed) for seed in range(3)])

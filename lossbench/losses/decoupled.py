@@ -1,0 +1,83 @@
+"""Distillation with the target and the other classes taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossbench.domains import NON_NEGATIVE, POSITIVE
+from lossbench.losses.checks import check_shapes, check_teacher
+from lossbench.losses.claims import claim
+from lossbench.losses.cross_entropy import cross_entropy
+from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled
+
+
+@claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0, "beta": 0.0}, mean_of_examples=True)
+def decoupled_distillation(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    teacher_logits: Tensor,
+    temperature: Annotated[float | Tensor, POSITIVE] = 4.0,
+    alpha: Annotated[float | Tensor, NON_NEGATIVE] = 1.0,
+    beta: Annotated[float | Tensor, NON_NEGATIVE] = 8.0,
+    warmup_epochs: Annotated[int, NON_NEGATIVE] = 20,
+    epoch: int | None = None,
+    ignore_index: int = -100,
+    hard: Callable[..., Tensor] = cross_entropy,
+) -> Tensor:
+    """A loss of the labels plus distillation of how sure the teacher is, and of how it ranks the other classes.
+
+        loss   = hard(z, y) + w · T² · mean_i [α · KL(b_t ‖ b) + β · KL(q_t ‖ q)]
+        p      = softmax(z / T),   b = (p_y, 1 - p_y),   q_k = p_k / (1 - p_y) for k ≠ y
+        w      = min(epoch / warm-up, 1)
+
+    `distillation`'s divergence is KL(b_t ‖ b) + (1 - p_t,y) · KL(q_t ‖ q): there a sure teacher teaches little of
+    the other classes, here as much as β says.
+
+    Args:
+        logits: the student's unnormalised log-probabilities z, float [N, K] or [N, K, H, W], K ≥ 2.
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W].
+        teacher_logits: z_t, shaped like the logits; no gradient flows into it.
+        temperature: T > 0, of the teacher's terms only.
+        alpha: α ≥ 0.
+        beta: β ≥ 0. The paper chooses it between 1 and 10 by how sure the teacher is.
+        warmup_epochs: epochs over which the teacher's terms grow to full strength; 0 for none.
+        epoch: the epoch in training, from 1; None is full strength.
+        ignore_index: positions with this class index are left out of the teacher's terms; `hard` has its own.
+        hard: any loss of the labels, `hard(logits, targets)`.
+
+    Returns:
+        Mean loss in nats, scalar.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree, or the targets are probabilities.
+
+    Source: Zhao et al. 2022, "Decoupled Knowledge Distillation", eq. 7 and its code's warm-up.
+    """
+    check_shapes(logits, targets, soft=False)
+    check_teacher(logits, teacher_logits)
+    student = at_least_float32(logits) / temperature
+    teacher = teacher_logits.detach().to(student.dtype) / temperature
+    labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
+    log_p, log_rest, log_q = _decouple(student, labels)
+    log_pt, log_rest_t, log_qt = _decouple(teacher, labels)
+    target_part = log_pt.exp() * (log_pt - log_p) + log_rest_t.exp() * (log_rest_t - log_rest)
+    other_part = (log_qt.exp() * (log_qt - log_q)).sum(1)
+    divergence = mean_over_labelled(alpha * target_part + beta * other_part, targets, ignore_index)
+    strength = 1.0 if epoch is None else min(epoch / max(warmup_epochs, 1), 1.0)
+    return hard(logits, targets) + strength * temperature**2 * divergence
+
+
+def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log p_y, log (1 - p_y), both by position, and log q by position and class."""
+    # A finite number for minus infinity: the label's own term above is 0 · 0 and not 0 · (∞ - ∞).
+    others = logits.scatter(1, labels, -1e30)
+    log_others = others.logsumexp(1)
+    label = logits.gather(1, labels).squeeze(1)
+    log_total = torch.logaddexp(label, log_others)
+    return label - log_total, log_others - log_total, F.log_softmax(others, dim=1)

@@ -1,0 +1,55 @@
+"""Cross-entropy of the direction of the logits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossbench.domains import POSITIVE
+from lossbench.losses.checks import check_shapes
+from lossbench.losses.claims import claim
+from lossbench.losses.link import link
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
+
+
+@link("normalized")
+@claim(soft_targets=True, mean_of_examples=True)
+def logit_norm(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: Annotated[float | Tensor, POSITIVE] = 0.04,
+    sample_weights: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Cross-entropy of logits divided by their norm.
+
+        loss_i = -log softmax(z_i / (τ ‖z_i‖))_y
+
+    1e-7 is added to the norm, as in the authors' code: the gradient stays finite at z = 0. The size of z is of no
+    account, so the model is evaluated through the same link, `lossbench.links.normalized`.
+
+    Args:
+        logits: z, float [N, K] or [N, K, H, W]; the norm is over the classes.
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        temperature: τ > 0; p_y cannot exceed 1 / (1 + (K-1) exp(-√(K/(K-1)) / τ)). 0.04 is the paper's for CIFAR-10.
+        sample_weights: s ≥ 0, float [N] or [N, H, W]; None is all 1.
+        ignore_index: positions with this class index count in neither sum. Probabilities are never ignored.
+
+    Returns:
+        Weighted mean loss in nats, scalar; 0 with zero gradient where all is ignored or weighs nothing.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Wei et al. 2022, "Mitigating Neural Network Overconfidence with Logit Normalization", eq. 4.
+    """
+    check_shapes(logits, targets)
+    logits = at_least_float32(logits)
+    norm = torch.linalg.vector_norm(logits, dim=1, keepdim=True) + 1e-7
+    scaled = logits * (1 / (temperature * norm))  # a product: the backward of a quotient takes two passes more
+    losses = -at_target(F.log_softmax(scaled, dim=1), targets, ignore_index)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights)

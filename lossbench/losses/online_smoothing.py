@@ -1,0 +1,92 @@
+"""Online label smoothing: the model's own predictions of the epoch before are the soft labels of this one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lossbench.domains import UNIT
+from lossbench.losses.checks import check_shapes
+from lossbench.losses.claims import claim
+from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled
+
+
+@claim(shift_invariant=True, cross_entropy_at={"alpha": 1.0}, mean_of_examples=True)
+class OnlineLabelSmoothing(nn.Module):
+    """Cross-entropy to the label mixed with cross-entropy to what the model says of its class on average.
+
+        loss_i = -α log p_iy - (1 - α) Σ_k S_yk log p_ik
+
+    S_y is the mean p of the examples of class y that were classified correctly in the epoch before; uniform in the
+    first epoch, and for a class of which none was.
+
+    In training mode `forward` adds to what the next epoch uses, and `end_epoch` must be called after each epoch.
+    S and the running sums are buffers: a checkpoint that is to go on bit for bit keeps this module's state dict.
+
+    Source: Zhang et al. 2021, "Delving Deep into Label Smoothing", eq. 4 to 8. The authors' code has S = 0 in the first
+    epoch, which leaves α · cross-entropy there: half the learning rate for one epoch.
+    """
+
+    soft_labels: Tensor  # S, [K, K], a row per class
+    sums: Tensor  # Σ p over this epoch's correct examples of each class, [K, K]
+    counts: Tensor  # how many they are, [K]
+
+    def __init__(
+        self, num_classes: int, *, alpha: Annotated[float | Tensor, UNIT] = 0.5, ignore_index: int = -100
+    ) -> None:
+        """Start with uniform soft labels.
+
+        Args:
+            num_classes: K.
+            alpha: α in [0, 1], the label's share; 1 is cross-entropy.
+            ignore_index: positions with this class index count nowhere.
+        """
+        super().__init__()
+        self.alpha = alpha
+        self.ignore_index = ignore_index
+        self.register_buffer("soft_labels", torch.full((num_classes, num_classes), 1 / num_classes))
+        self.register_buffer("sums", torch.zeros(num_classes, num_classes))
+        self.register_buffer("counts", torch.zeros(num_classes))
+
+    def forward(self, logits: Tensor, targets: Tensor, *, sample_weights: Tensor | None = None) -> Tensor:
+        """Compute the loss of a batch and, in training mode, note its correct predictions.
+
+        Args:
+            logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+            targets: class indices in 0..K-1, int64 [N] or [N, H, W].
+            sample_weights: s ≥ 0, float [N] or [N, H, W]; None is all 1. What is noted is not weighed.
+
+        Returns:
+            Weighted mean loss in nats, scalar; 0 with zero gradient where all is ignored or weighs nothing.
+
+        Raises:
+            ShapeError: if shapes or dtypes disagree, or the targets are probabilities.
+        """
+        check_shapes(logits, targets, soft=False)
+        log_probs = F.log_softmax(at_least_float32(logits), dim=1)
+        labels = targets.where(is_labelled(targets, self.ignore_index), 0)
+        soft = self.soft_labels.to(log_probs)[labels].movedim(-1, 1)
+        losses = -self.alpha * at_target(log_probs, targets, self.ignore_index)
+        losses = losses - (1 - self.alpha) * (soft * log_probs).sum(1)
+        if self.training:
+            self._note(log_probs.detach(), targets)
+        return mean_over_labelled(losses, targets, self.ignore_index, sample_weights)
+
+    def _note(self, log_probs: Tensor, targets: Tensor) -> None:
+        log_p = at_target(log_probs, targets, self.ignore_index)
+        is_correct = (log_p >= log_probs.amax(1)) & is_labelled(targets, self.ignore_index)
+        probs = (log_probs.exp() * is_correct.unsqueeze(1)).movedim(1, -1).flatten(0, -2)
+        labels = targets.where(is_correct, 0).flatten()
+        self.sums.index_add_(0, labels, probs.to(self.sums))
+        self.counts.index_add_(0, labels, is_correct.flatten().to(self.counts))
+
+    def end_epoch(self) -> None:
+        """Make this epoch's mean predictions the next one's soft labels."""
+        counts = self.counts.unsqueeze(1)
+        means = self.sums / counts.clamp(min=1)
+        self.soft_labels.copy_(torch.where(counts > 0, means, 1 / len(means)))
+        self.sums.zero_()
+        self.counts.zero_()

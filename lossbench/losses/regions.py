@@ -1,0 +1,62 @@
+"""How much of each class is predicted, how much is there, and how much of both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossbench.losses.checks import check_shapes
+from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Soft sizes of the classes, in positions; [K] over the batch, [N, K] over examples."""
+
+    overlap: Tensor  # Σ p g, the true positives
+    predicted: Tensor  # Σ p
+    actual: Tensor  # Σ g
+    counted: Tensor  # 1 for a class that is averaged over, else 0
+
+
+def regions(
+    logits: Tensor,
+    targets: Tensor,
+    over: Literal["batch", "example"],
+    include_absent: bool,
+    ignore_index: int,
+    *,
+    squared: bool = False,
+) -> Regions:
+    """Sum predictions and targets over the positions of the batch, or of each example.
+
+    Args:
+        logits: float [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities g shaped like the logits.
+        over: the scope of the sums.
+        include_absent: count a class without a target too, where any position of the scope is labelled.
+        ignore_index: positions with this class index are left out of every sum. Probabilities are never ignored.
+        squared: Σ p² and Σ g² as the sizes predicted and actual.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+    """
+    check_shapes(logits, targets)
+    num_examples, num_classes = logits.shape[:2]
+    num_pixels = math.prod(logits.shape[2:])
+    labelled = is_labelled(targets, ignore_index).unsqueeze(1)
+    probs = F.softmax(at_least_float32(logits), dim=1)
+    goal = as_probabilities(targets, probs, ignore_index).reshape(num_examples, num_classes, num_pixels)
+    probs = (probs * labelled).reshape(num_examples, num_classes, num_pixels)
+
+    scope = (0, 2) if over == "batch" else (2,)
+    overlap, actual = (probs * goal).sum(scope), goal.sum(scope)
+    marks = labelled.reshape(num_examples, 1, num_pixels).to(probs.dtype).sum(scope) if include_absent else actual
+    counted = (marks > 0).to(probs.dtype).expand_as(overlap)
+    if squared:
+        return Regions(overlap, probs.square().sum(scope), goal.square().sum(scope), counted)
+    return Regions(overlap, probs.sum(scope), actual, counted)

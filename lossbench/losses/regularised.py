@@ -1,0 +1,165 @@
+"""Cross-entropy plus a penalty on confident or extreme outputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossbench.domains import NON_NEGATIVE, Interval
+from lossbench.losses.checks import check_shapes
+from lossbench.losses.claims import claim
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
+
+
+@claim(shift_invariant=True, cross_entropy_at={"epsilon1": 0.0}, soft_targets=True, mean_of_examples=True)
+def poly1(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    epsilon1: Annotated[float | Tensor, Interval(-1.0, math.inf, open_high=True)] = 1.0,
+    sample_weights: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Cross-entropy whose first Taylor coefficient in 1 - p_y is raised by ε₁.
+
+        loss_i = -log p_iy + ε₁ · (1 - p_iy)
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities t shaped like the logits, for
+            which p_y is Σ_k t_k p_k.
+        epsilon1: ε₁ ≥ -1, where the coefficient 1 + ε₁ stays non-negative; 0 is cross-entropy. The paper tunes it
+            for each task.
+        sample_weights: s ≥ 0, float [N] or [N, H, W]; None is all 1.
+        ignore_index: positions with this class index count in neither sum. Probabilities are never ignored.
+
+    Returns:
+        Weighted mean loss in nats, scalar; 0 with zero gradient where all is ignored or weighs nothing.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Leng et al. 2022, "PolyLoss", eq. 6 and its appendix's code.
+    """
+    check_shapes(logits, targets)
+    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
+    log_p = at_target(log_probs, targets, ignore_index)
+    p = at_target(log_probs.exp(), targets, ignore_index) if targets.is_floating_point() else log_p.exp()
+    return mean_over_labelled(epsilon1 * (1 - p) - log_p, targets, ignore_index, sample_weights)
+
+
+@claim(shift_invariant=True, cross_entropy_at={"beta": 0.0}, soft_targets=True, mean_of_examples=True)
+def confidence_penalty(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    beta: Annotated[float | Tensor, NON_NEGATIVE] = 0.1,
+    sample_weights: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Cross-entropy minus the entropy of the prediction.
+
+        loss_i = -log p_iy - β · H(p_i),   H(p) = -Σ_k p_k log p_k
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        beta: β ≥ 0; 0 is cross-entropy.
+        sample_weights: s ≥ 0, float [N] or [N, H, W]; None is all 1.
+        ignore_index: positions with this class index count in neither sum. Probabilities are never ignored.
+
+    Returns:
+        Weighted mean loss in nats, scalar, which is negative where β H exceeds the cross-entropy; 0 with zero gradient
+        where all is ignored or weighs nothing.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Pereyra et al. 2017, "Regularizing Neural Networks by Penalizing Confident Output Distributions", eq. 3.
+    """
+    check_shapes(logits, targets)
+    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
+    negative_entropy = (log_probs.exp() * log_probs).sum(1)
+    losses = beta * negative_entropy - at_target(log_probs, targets, ignore_index)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+@claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
+def margin_smoothing(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: Annotated[float | Tensor, NON_NEGATIVE] = 0.1,
+    margin: Annotated[float | Tensor, NON_NEGATIVE] = 10.0,
+    sample_weights: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Cross-entropy plus a penalty on logits that lie further than a margin below the largest one (MbLS).
+
+        loss_i = -log p_iy + α · 1/K Σ_k max(0, max_j z_ij - z_ik - m)
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        alpha: α ≥ 0; 0 is cross-entropy.
+        margin: m ≥ 0; 0 penalises every distance, as label smoothing does.
+        sample_weights: s ≥ 0, float [N] or [N, H, W]; None is all 1.
+        ignore_index: positions with this class index count in neither sum. Probabilities are never ignored.
+
+    Returns:
+        Weighted mean loss in nats, scalar; 0 with zero gradient where all is ignored or weighs nothing.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Liu et al. 2022, "The Devil is in the Margin", eq. 8. The formula in the paper sums over k; its code
+    averages, and the paper's α belongs to the average.
+    """
+    check_shapes(logits, targets)
+    logits = at_least_float32(logits)
+    log_probs = F.log_softmax(logits, dim=1)
+    largest = logits.max(1, keepdim=True).values
+    penalty = F.relu(largest - margin - logits).sum(1) / logits.shape[1]
+    losses = alpha * penalty - at_target(log_probs, targets, ignore_index)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+@claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
+def max_suppression(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: Annotated[float | Tensor, NON_NEGATIVE] = 0.1,
+    sample_weights: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Cross-entropy plus a penalty on the largest logit, whether or not it is the target's (MaxSup).
+
+        loss_i = -log p_iy + α · (max_k z_ik - 1/K Σ_k z_ik)
+
+    With z_iy in the place of the maximum it is label smoothing at ε = α.
+
+    Args:
+        logits: unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: class indices in 0..K-1, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        alpha: α ≥ 0; 0 is cross-entropy.
+        sample_weights: s ≥ 0, float [N] or [N, H, W]; None is all 1.
+        ignore_index: positions with this class index count in neither sum. Probabilities are never ignored.
+
+    Returns:
+        Weighted mean loss in nats, scalar; 0 with zero gradient where all is ignored or weighs nothing.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Zhou et al. 2025, "MaxSup". Its code raises α linearly from 0.1 to 0.2 over the epochs; here it is constant.
+    """
+    check_shapes(logits, targets)
+    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
+    # Differences of logits are differences of log-probabilities, and these are at hand.
+    penalty = log_probs.max(1).values - log_probs.sum(1) / log_probs.shape[1]
+    losses = alpha * penalty - at_target(log_probs, targets, ignore_index)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights)

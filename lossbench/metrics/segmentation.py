@@ -1,0 +1,146 @@
+"""How far what is predicted overlaps with what is there, class by class.
+
+Every position counts once, over all images together: a class that is in one image of a hundred is measured on it,
+and not dropped from the mean of the others. Classification has these too; there the IoU is the Jaccard index.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lossbench.metrics.classification import accuracy
+from lossbench.metrics.inputs import log_probs_and_targets
+from lossbench.metrics.metric import metric
+
+
+def iou_per_class(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> NDArray[np.float64]:
+    """Intersection over union of each class.
+
+        iou_k = TP_k / (TP_k + FP_k + FN_k)
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        Shares in 0..1, float64 [K]; nan for a class that is neither predicted nor a target.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC) Challenge", section 4.4.
+    """
+    both, predicted, there = _sizes(logits, targets, ignore_index)
+    return _quotient(both, predicted + there - both)
+
+
+def dice_per_class(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> NDArray[np.float64]:
+    """Dice coefficient of each class, which is also its F1 score.
+
+        dice_k = 2 TP_k / (2 TP_k + FP_k + FN_k)
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        Shares in 0..1, float64 [K]; nan for a class that is neither predicted nor a target.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: Dice 1945, "Measures of the Amount of Ecologic Association Between Species".
+    """
+    both, predicted, there = _sizes(logits, targets, ignore_index)
+    return _quotient(2 * both, predicted + there)
+
+
+@metric(better="higher")
+def mean_iou(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
+    """Mean over the classes of intersection over union.
+
+        mean_iou = mean over k of TP_k / (TP_k + FP_k + FN_k)
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        A share, 0..1. A class that is neither predicted nor a target is left out.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation", section 5.
+    """
+    return float(np.nanmean(iou_per_class(logits, targets, ignore_index=ignore_index)))
+
+
+@metric(better="higher")
+def dice_score(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
+    """Mean over the classes of the Dice coefficient; of classification, the macro F1 score.
+
+        dice_score = mean over k of 2 TP_k / (2 TP_k + FP_k + FN_k)
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        A share, 0..1. A class that is neither predicted nor a target is left out.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: Dice 1945, "Measures of the Amount of Ecologic Association Between Species".
+    """
+    return float(np.nanmean(dice_per_class(logits, targets, ignore_index=ignore_index)))
+
+
+@metric(better="higher")
+def pixel_accuracy(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
+    """Share of pixels whose most probable class is the target: `accuracy`, by the name that segmentation gives it.
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        A share, 0..1.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation", section 5.
+    """
+    return accuracy(logits, targets, ignore_index=ignore_index)
+
+
+def _sizes(
+    logits: ArrayLike, targets: ArrayLike, ignore_index: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """How many positions of each class are rightly predicted, predicted, and there: int64 [K] each."""
+    log_probs, classes = log_probs_and_targets(logits, targets, ignore_index)
+    num_classes = log_probs.shape[1]
+    predicted = log_probs.argmax(axis=1)
+    return (
+        np.bincount(classes[predicted == classes], minlength=num_classes),
+        np.bincount(predicted, minlength=num_classes),
+        np.bincount(classes, minlength=num_classes),
+    )
+
+
+def _quotient(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    quotient: NDArray[np.float64] = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return quotient
