@@ -121,7 +121,7 @@ def _train(
         "test_logits": trained.test_logits.numpy(),
         "test_targets": trained.test_targets.numpy(),
     }
-    measured = measure(predictions, experiment.loss.link)
+    measured = {**measure(predictions, experiment.loss.link), "beside": _of_the_teacher(config, store)}
     store.commit(
         name,
         metrics=measured,
@@ -131,6 +131,14 @@ def _train(
         weights=trained.weights,
     )
     return _outcome(name, "finished", measured)
+
+
+def _of_the_teacher(config: Config, store: Store) -> dict[str, float]:
+    """What a table of students says of their teacher, kept with the student: the teacher may be elsewhere by then."""
+    if config["teacher"] is None:
+        return {}
+    test = store.metrics(config["teacher"]["id"])["test"]["raw"]
+    return {f"teacher_{metric}": test[metric] for metric in ("accuracy", "ece")}
 
 
 def measure(predictions: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,8 +210,8 @@ class Store:
 
         Returns:
             A row per run × split × calibration: `run`, `split`, `calibration`, the config with dotted keys
-            (`loss.epsilon`), the metrics by name and `temperature`, the fitted one; and a message for each folder
-            that could not be read.
+            (`loss.epsilon`), the metrics by name, `temperature`, the fitted one, and for a student `teacher_accuracy`
+            and `teacher_ece`; and a message for each folder that could not be read.
         """
         import pandas as pd
 
@@ -227,7 +227,8 @@ class Store:
                     for calibration, values in metrics[split].items():
                         numbers = {name: math.nan if value is None else value for name, value in values.items()}
                         head = {"run": run_id, "split": split, "calibration": calibration}
-                        rows.append({**head, **flat, **numbers, "temperature": metrics["temperature"]})
+                        beside = {"temperature": metrics["temperature"], **metrics.get("beside", {})}
+                        rows.append({**head, **flat, **numbers, **beside})
             except (StoreError, KeyError, AttributeError, TypeError) as error:
                 skipped.append(f"{run_id}: {error}")
         return pd.DataFrame(rows), skipped

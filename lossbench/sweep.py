@@ -91,7 +91,8 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
 def _check_unchanged(name: str, store: Store, settings: Config) -> None:
     """Refuse to skip a finished run whose files are others by now: those named by a path, not by what they hold."""
     known = store.environment(name)
-    changed = [target for target, digest in build.sources(settings).items() if known["sources"].get(target) != digest]
+    recorded = known.get("sources", {})
+    changed = [target for target, digest in build.sources(settings).items() if recorded.get(target) != digest]
     if "folder" in settings["dataset"] or settings["dataset"].get("sample_weights"):
         data = build.build_dataset(settings).fingerprints["data"]
         changed += ["its data"] if data != known["fingerprints"]["data"] else []

@@ -403,3 +403,22 @@ def test_report_imports_no_torch(lossbench: Lossbench, tmp_path: Path) -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "False False"
+
+
+def test_the_distillation_grid_shares_its_teachers_and_names_them_in_the_table(
+    lossbench: Lossbench, tmp_path: Path
+) -> None:
+    grid = ("train", "+experiment=distillation_grid", "dataset=wine", "epochs=2", "teacher.epochs=3", "-q")
+    answer = lossbench(*grid, "seed=range(2)", "loss.alpha=0.9")
+    assert answer.returncode == 0, answer.stderr
+    assert len(answer.stdout.splitlines()) == 2 * 3 * 2
+    assert len(run_folders(tmp_path)) == 2 * 3 * 2 + 2 * 2, "a teacher for each loss and seed"
+    where = ("report", "--where", "loss=distillation", "--metrics", "accuracy,teacher_accuracy,teacher_ece")
+    table = json.loads(lossbench(*where, "--format", "json").stdout)
+    assert len(table["rows"]) == 6
+    assert {row["config"]["teacher.loss.name"] for row in table["rows"]} == {"cross_entropy", "label_smoothing"}
+    teachers = json.loads(lossbench("report", "--where", "loss=cross_entropy", "--format", "json").stdout)["rows"]
+    of_plain = next(r for r in table["rows"] if r["config"]["teacher.loss.name"] == "cross_entropy")
+    assert of_plain["metrics"]["teacher_accuracy"]["raw"]["mean"] == teachers[0]["metrics"]["accuracy"]["raw"]["mean"]
+    shown = lossbench(*where).stdout
+    assert "teacher ECE: the expected calibration error" in " ".join(shown.split())

@@ -14,13 +14,23 @@ from lossbench import metrics as library
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 from lossbench.report.notes import notes
 from lossbench.report.selection import Value, order, parse, select, value, written
-from lossbench.report.table import NAMES, SAME_AFTER_TEMPERATURE, Cell, Column, MetricColumn, Row, Table, short_name
+from lossbench.report.table import (
+    BESIDE,
+    NAMES,
+    SAME_AFTER_TEMPERATURE,
+    Cell,
+    Column,
+    MetricColumn,
+    Row,
+    Table,
+    short_name,
+)
 
 CALIBRATIONS = ("raw", "temperature_scaled")
 DEFAULT_METRICS = ("accuracy", "nll", "ece", "confidence_gap")
 # What separates two runs without making them different experiments: seeds, and what cannot change the numbers.
 # A teacher's id repeats its settings, which are compared one by one, and its seed, which is its student's.
-NOT_COMPARED = {"run", "split", "calibration", "temperature", "seed", "teacher.id"}
+NOT_COMPARED = {"run", "split", "calibration", "seed", "teacher.id", *BESIDE}
 NOT_COMPARED |= {"results_dir", "dataset.root"}
 NO_RUNS = "no finished runs; train some first: lossbench train loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
 
@@ -88,7 +98,8 @@ def _compared(key: str) -> bool:
 
 def _metric_columns(metrics: Sequence[str] | None, calibrations: Sequence[str]) -> tuple[MetricColumn, ...]:
     calibrations = list(dict.fromkeys(calibrations)) or CALIBRATIONS
-    for kind, names, known in (("calibration", calibrations, CALIBRATIONS), ("metric", metrics or (), library.ALL)):
+    known_metrics = {**{name: metric.better for name, metric in library.ALL.items()}, **dict.fromkeys(BESIDE)}
+    for kind, names, known in (("calibration", calibrations, CALIBRATIONS), ("metric", metrics or (), known_metrics)):
         for name in names:
             if name not in known:
                 raise ConfigError(f"no {kind} named {name!r}{did_you_mean(name, known)}")
@@ -99,9 +110,9 @@ def _metric_columns(metrics: Sequence[str] | None, calibrations: Sequence[str]) 
         pairs = [
             (name, calibration)
             for name in dict.fromkeys(metrics)
-            for calibration in ([first] if name in SAME_AFTER_TEMPERATURE else calibrations)
+            for calibration in ([first] if name in (*SAME_AFTER_TEMPERATURE, *BESIDE) else calibrations)
         ]
-    return tuple(MetricColumn(name, calibration, library.ALL[name].better) for name, calibration in pairs)
+    return tuple(MetricColumn(name, calibration, known_metrics[name]) for name, calibration in pairs)
 
 
 def _cell(records: list[dict[Hashable, Any]], column: MetricColumn) -> Cell:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lossbench import metrics as library
 from lossbench.report.selection import written
-from lossbench.report.table import NAMES, MetricColumn, Row, metric_name
+from lossbench.report.table import BESIDE, NAMES, MetricColumn, Row, metric_name
 
 
 def notes(rows: Sequence[Row], keys: Sequence[str], shown: Sequence[MetricColumn]) -> list[str]:
@@ -27,7 +27,8 @@ def notes(rows: Sequence[Row], keys: Sequence[str], shown: Sequence[MetricColumn
         notes.append(f"Mean ± standard deviation over {seeds}.")
     bins: dict[int, list[str]] = {}
     for name in dict.fromkeys(column.metric for column in shown):
-        option = inspect.signature(library.ALL[name]).parameters.get("n_bins")
+        metric = library.ALL.get(name)
+        option = inspect.signature(metric).parameters.get("n_bins") if metric else None
         if option is not None:
             bins.setdefault(option.default, []).append(metric_name(name))
     notes += [f"{', '.join(names)}: {count} bins of equal width." for count, names in bins.items()]
@@ -35,6 +36,11 @@ def notes(rows: Sequence[Row], keys: Sequence[str], shown: Sequence[MetricColumn
         notes.append("T-scaled: after one temperature fitted on the validation split.")
     if any(column.metric == "confidence_gap" for column in shown):
         notes.append("Confidence gap: mean confidence − accuracy; above 0 is overconfident.")
+    notes += [
+        f"{metric_name(c.metric)}: {BESIDE[c.metric][0].lower()}{BESIDE[c.metric][1:]}"
+        for c in shown
+        if c.metric in BESIDE
+    ]
     for i, column in enumerate(shown):
         total = sum(row.n for row in rows)
         left_out = total - sum(row.cells[i].n for row in rows)

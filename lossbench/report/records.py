@@ -10,7 +10,7 @@ import math
 
 from lossbench import metrics as library
 from lossbench.report.selection import written
-from lossbench.report.table import NAMES, Table
+from lossbench.report.table import BESIDE, NAMES, Table
 
 
 def comma_separated(table: Table) -> str:
@@ -52,4 +52,6 @@ def records(table: Table) -> str:
 
 
 def _first_line(metric: str) -> str:
+    if metric in BESIDE:
+        return BESIDE[metric]
     return (inspect.getdoc(library.ALL[metric]) or "").partition("\n")[0]

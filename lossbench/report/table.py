@@ -11,6 +11,13 @@ NAMES = ("dataset.name", "model.name", "loss.name")
 # One temperature never changes which class comes first, so these would be the same column twice.
 SAME_AFTER_TEMPERATURE = ("accuracy", "balanced_accuracy", "mean_iou", "dice_score", "pixel_accuracy")
 
+# Numbers of a run beside its metrics, that a column can show.
+BESIDE = {
+    "temperature": "The temperature fitted on the validation split; above 1 the run was overconfident.",
+    "teacher_accuracy": "The accuracy of the student's teacher on the test split.",
+    "teacher_ece": "The expected calibration error of the student's teacher on the test split, through its own link.",
+}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -70,12 +77,16 @@ class Table:
 
 
 def short_name(key: str) -> str:
-    """Return the last word of a key that says something: `loss.epsilon` is epsilon, `optimizer.name` is optimizer."""
-    return key.removesuffix(".name").rpartition(".")[2]
+    """Return the last word of a key that says something: `loss.epsilon` is epsilon, `optimizer.name` is optimizer.
+
+    Of a teacher it says so: `teacher.loss.name` is teacher loss.
+    """
+    last = key.removesuffix(".name").rpartition(".")[2]
+    return f"teacher {last}" if key.startswith("teacher.") else last
 
 
 def metric_name(metric: str, calibration: str = "raw") -> str:
     """Return a metric as prose names it: `confidence gap`, `ECE (T-scaled)`."""
     words = [word.upper() if word in {"nll", "ece", "mce", "rmsce", "aurc"} else word for word in metric.split("_")]
-    scaled = calibration == "temperature_scaled" and metric not in SAME_AFTER_TEMPERATURE
+    scaled = calibration == "temperature_scaled" and metric not in (*SAME_AFTER_TEMPERATURE, *BESIDE)
     return " ".join(words) + (" (T-scaled)" if scaled else "")

@@ -76,7 +76,7 @@ def test_two_keys_of_one_short_name_are_shown_in_full(run, frame):
 
 def test_a_teachers_model_is_not_confused_with_the_students(run, frame):
     students = [run("distillation", teacher__model__name=name) for name in ("mlp", "cnn")]
-    assert headings(tabulate(frame(*students))) == ["teacher.model.name"]
+    assert headings(tabulate(frame(*students))) == ["teacher model"]
 
 
 @pytest.mark.parametrize(
