@@ -59,7 +59,8 @@ class Loss:
     def end_epoch(self) -> None:
         """Let a loss with a state take in what it noted."""
         if isinstance(self.function, nn.Module):
-            self.function.end_epoch()  # type: ignore[operator]
+            if hasattr(self.function, "end_epoch"):
+                self.function.end_epoch()  # type: ignore[operator]
             self.function.eval()
 
     @property
@@ -144,6 +145,8 @@ def _target(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     except InstantiationException as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ConfigError(f"{where}._target_={node['_target_']} cannot be used: {reason}") from error
+    if partial.keywords or partial.args:
+        raise ConfigError(f"{where}._target_={node['_target_']} is a functools.partial: name the function it calls")
     return partial.func
 
 
@@ -156,8 +159,9 @@ def sources(config: Config) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in _nodes({group: config[group] for group in _GIVEN}):
         function = _target(node, "config")
-        library = function.__module__.partition(".")[0] in ("lossbench", "torch", "torchvision")
-        path = None if library else inspect.getsourcefile(function)
+        written = function if inspect.isroutine(function) or isinstance(function, type) else type(function)
+        library = written.__module__.partition(".")[0] in ("lossbench", "torch", "torchvision")
+        path = None if library else inspect.getsourcefile(written)
         if path is not None:
             found[str(node["_target_"])] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return found
@@ -292,8 +296,12 @@ def build_loss(node: Mapping[str, Any], dataset: Dataset) -> Loss:
     link = getattr(function, "link", None)
     arguments = parameters(getattr(links, link)) if link else {}
     if isinstance(function, type):
+        if not issubclass(function, nn.Module):
+            raise ConfigError(
+                f"loss={node.get('name')} must be a function or a torch.nn.Module; got {function.__name__}"
+            )
         bound: Callable[..., Tensor] = function(**values).to(dataset.train.targets.device)
-        known = parameters(function.forward)  # type: ignore[attr-defined]
+        known = parameters(function.forward)
     else:
         bound = functools.partial(function, **values)
     declared = {*known, *_handed_on(inner)} if takes_any(function) else known
@@ -312,6 +320,8 @@ def _handed_on(inner: Sequence[Loss]) -> set[str]:
 
 def _check_inner(loss: Loss, node: Mapping[str, Any], where: str) -> None:
     """A loss inside another is evaluated through the outer one's link, so it must be at home there."""
+    if isinstance(loss.function, nn.Module):
+        raise ConfigError(f"{where}={node.get('name')} learns from epoch to epoch, which it can only as the whole loss")
     if loss.link["name"] != "softmax" or float(loss.link.get("temperature", 1.0)) != 1.0:
         raise ConfigError(
             f"{where}={node.get('name')} is trained through {loss.link}, but {where.rpartition('.')[0]} is evaluated "

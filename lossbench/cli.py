@@ -132,7 +132,7 @@ def show(
     from lossbench.store import Store
 
     store = Store(results_dir)
-    screen.print_run(store, store.find(run))
+    screen.print_run(store, store.find(run) if run else store.newest())
 
 
 @app.command()

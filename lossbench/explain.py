@@ -10,7 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from lossbench.errors import ConfigError, did_you_mean
+from lossbench.errors import ConfigError, RequestError, did_you_mean
 
 
 @contextmanager
@@ -18,6 +18,8 @@ def explained() -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise into a ConfigError with one message."""
     try:
         yield
+    except RequestError:
+        raise
     except OverrideParseException as error:
         said = [line for line in str(error).splitlines() if not line.startswith(("See http", "Error parsing"))]
         reason = f" ({said[0].strip()})" if said else ""
@@ -31,7 +33,7 @@ def explained() -> Iterator[None]:
     except OmegaConfBaseException as error:
         raise ConfigError(_value_error(error)) from error
     except ValueError as error:  # how Hydra refuses some values of a group, null among them
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError((str(error) or repr(error)).splitlines()[0]) from error
 
 
 def _missing_choice(error: MissingConfigException) -> str:

@@ -40,7 +40,10 @@ def check(function: Callable[..., Any], values: Mapping[str, Any], where: str, g
     known = parameters(function)
     settable = [name for name in known if name not in given]
     annotated: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
-    hints = get_type_hints(annotated, include_extras=True) if inspect.isroutine(annotated) else {}
+    try:
+        hints = get_type_hints(annotated, include_extras=True) if inspect.isroutine(annotated) else {}
+    except NameError:  # annotations of a user's own that only a type checker can read
+        hints = {}
     for name, value in values.items():
         if name not in settable and not takes_any(function):
             raise ConfigError(f"{where} has no key '{name}'{did_you_mean(name, settable)}")

@@ -223,6 +223,8 @@ class Store:
                 if metrics.get("schema") != SCHEMA:
                     raise StoreError(f"its metrics have schema {metrics.get('schema')}, not {SCHEMA}")
                 flat = dict(_flatten(self.config(run_id)))
+                # What the user's own functions were when the run was trained: the same name may mean another loss.
+                flat["sources"] = json.dumps(self.environment(run_id).get("sources") or None, sort_keys=True)
                 for split in ("val", "test"):
                     for calibration, values in metrics[split].items():
                         numbers = {name: math.nan if value is None else value for name, value in values.items()}
@@ -236,14 +238,10 @@ class Store:
     def find(self, run_id: str) -> str:
         """Return the id of the finished run that a user names, in full or by the start or end of its id.
 
-        Without a name it is the newest.
-
         Raises:
             StoreError: if there is none, or more than one.
         """
         known = self.run_ids()
-        if known and not run_id:
-            return max(known, key=lambda name: self.path(name).stat().st_mtime)
         matches = [name for name in known if name == run_id] or [
             name for name in known if name.startswith(run_id) or name.endswith(run_id)
         ]
@@ -252,6 +250,17 @@ class Store:
         if matches:
             raise StoreError(f"'{run_id}' fits {len(matches)} runs: {', '.join(matches[:5])}")
         raise StoreError(f"no finished run '{run_id}' in {self.runs}{did_you_mean(run_id, known) if known else ''}")
+
+    def newest(self) -> str:
+        """Return the id of the run that was finished last.
+
+        Raises:
+            StoreError: if there is none.
+        """
+        known = self.run_ids()
+        if not known:
+            raise StoreError(f"no finished runs in {self.runs}; lossbench train makes some")
+        return max(known, key=lambda name: self.path(name).stat().st_mtime)
 
     def _file(self, run_id: str, name: str) -> Path:
         path = self.path(run_id) / name

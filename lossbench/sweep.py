@@ -56,7 +56,7 @@ def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, qui
             _train_teachers(plan.runs or (), display)
         with _watching([] if plan.in_process else planned, force, display):
             returned = hydra.multirun(overrides, _Task(force, display))
-    outcomes = {outcome.run_id: outcome for outcome in reversed(returned or display.outcomes)}
+    outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
 
 
@@ -81,11 +81,20 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
         if force or not store.finished(name):
             _check_writable(store.runs)
             rehearse(settings)
-            if settings["teacher"] and settings["teacher"]["id"] is None:
-                rehearse(config.teacher_config(settings))
+            _check_teacher(settings, complete, store)
         else:
             _check_unchanged(name, store, settings)
     return list(planned.values())
+
+
+def _check_teacher(settings: Config, complete: Config, store: Store) -> None:
+    if complete["teacher"] is None:
+        return
+    name = complete["teacher"]["id"]
+    if store.finished(name):
+        _check_unchanged(name, store, store.config(name))
+    else:
+        rehearse(config.teacher_config(settings))
 
 
 def _check_unchanged(name: str, store: Store, settings: Config) -> None:
@@ -111,9 +120,15 @@ def _train_teachers(runs: Sequence[Config], display: Silent) -> None:
 
     One that fails is left to its students to report.
     """
+    seen: set[str] = set()
     for settings in map(build.check, runs):
+        store = Store(settings["results_dir"])
+        complete = with_teacher(settings, store)
+        if complete["teacher"] is None or complete["teacher"]["id"] in seen or store.finished(config.run_id(complete)):
+            continue
+        seen.add(complete["teacher"]["id"])
         with contextlib.suppress(RunError):
-            run.train_teacher(settings, with_teacher(settings, Store(settings["results_dir"])), display)
+            run.train_teacher(settings, complete, display)
 
 
 @contextlib.contextmanager

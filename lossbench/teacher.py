@@ -40,6 +40,8 @@ def with_teacher(config: Config, store: Store) -> Config:
     if named is None:
         settings = teacher_config(config)
         return {**config, "teacher": {"id": run_id(settings), **_kept(settings)}}
+    if not named:
+        raise ConfigError("teacher.id must name a finished run; it is empty")
     found = store.find(named)
     settings = store.config(found)
     for key in sorted({*settings["dataset"], *config["dataset"]} - {*_MAY_DIFFER}):

@@ -322,3 +322,29 @@ def test_a_run_is_found_by_the_start_or_end_of_its_id(tmp_path: Path) -> None:
         store.find("wine")
     with pytest.raises(StoreError, match="did you mean wine-mlp-dice-s1-bbbb2222"):
         store.find("wine-mlp-dice-s1-bbbb2223")
+
+
+def test_a_teacher_named_by_nothing_is_refused(tmp_path: Path) -> None:
+    run.execute(small(tmp_path))
+    with pytest.raises(ConfigError, match=r"teacher\.id must name a finished run"):
+        with_teacher(small(tmp_path, "loss=distillation", "teacher.id=''"), Store(tmp_path / "results"))
+
+
+def test_the_newest_run_is_the_one_finished_last(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(StoreError, match="no finished runs"):
+        store.newest()
+    for name, finished in (("a", 300), ("b", 100), ("c", 200)):
+        commit(store, name)
+        os.utime(store.path(name), (finished, finished))
+    assert store.newest() == "a"
+
+
+def test_two_versions_of_ones_own_loss_do_not_share_a_row(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name, digest in (("a", "1"), ("b", "2")):
+        commit(store, name)
+        path = store.path(name) / "environment.json"
+        path.write_text(json.dumps({**read_json(path), "sources": {"my.loss": digest}}))
+    frame, _ = store.frame()
+    assert frame.groupby("sources").ngroups == 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,36 @@ def test_sample_weights_that_a_loss_would_not_use_are_refused(tmp_path: Path) ->
     rehearse(compose(*overrides, "loss=cross_entropy"))
     with pytest.raises(ConfigError, match="loss=dice takes no sample weights"):
         rehearse(compose(*overrides, "loss=dice"))
+
+
+def test_a_loss_with_a_state_of_its_own_learns_from_epoch_to_epoch_and_goes_on_bit_for_bit() -> None:
+    overrides = ("loss=online_label_smoothing",)
+    kept: list[State] = []
+
+    def stop(state: State) -> None:
+        if state.epoch == 2:
+            kept.append(copy.deepcopy(state))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(*overrides, on_epoch=stop)
+    uniform = torch.full((3, 3), 1 / 3)
+    assert not torch.allclose(kept[0].loss["soft_labels"], uniform)
+    assert same(run(*overrides, state=kept[0]).weights, run(*overrides).weights)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("loss=sum", "loss.first=online_label_smoothing"), ("loss=distillation", "loss.hard=online_label_smoothing")],
+)
+def test_a_loss_with_a_state_is_refused_inside_another(overrides: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="only as the whole loss"):
+        build(compose(*SMALL, *overrides))
+
+
+def test_a_partial_is_refused_where_its_values_would_be_lost() -> None:
+    with pytest.raises(ConfigError, match="name the function it calls"):
+        compose("loss._target_=test_training.PARTIAL")
+
+
+PARTIAL = functools.partial(nn.functional.cross_entropy, label_smoothing=0.1)

@@ -130,7 +130,8 @@ def _columns(keys: Sequence[str], configs: Sequence[Mapping[str, Value]]) -> tup
     rank = {key: (sections.index(s) if (s := key.partition(".")[0]) in sections else len(sections)) for key in keys}
     inner = sorted(keys, key=lambda key: (rank[key], key not in NAMES))
     # A function's path tells rows apart too, but its name is what people read.
-    varying = [key for key in inner if not key.endswith("_target_") and _tells_rows_apart(key, configs)]
+    hidden = ("_target_", "sources")
+    varying = [key for key in inner if not key.endswith(hidden) and _tells_rows_apart(key, configs)]
     # The three names keep their words even when they stand in the title.
     taken = Counter(short_name(key) for key in {*varying, *NAMES})
     return tuple(Column(key, short_name(key) if taken[short_name(key)] == 1 else key) for key in varying)
