@@ -11,6 +11,8 @@ NAMES = ("dataset.name", "model.name", "loss.name")
 # One temperature never changes which class comes first, so these would be the same column twice.
 SAME_AFTER_TEMPERATURE = ("accuracy", "balanced_accuracy", "mean_iou", "dice_score", "pixel_accuracy")
 
+ABBREVIATIONS = {"nll": "NLL", "ece": "ECE", "mce": "MCE", "rmsce": "RMSCE", "aurc": "AURC", "iou": "IoU"}
+
 # Numbers of a run beside its metrics, that a column can show.
 BESIDE = {
     "temperature": "The temperature fitted on the validation split; above 1 the run was overconfident.",
@@ -87,6 +89,6 @@ def short_name(key: str) -> str:
 
 def metric_name(metric: str, calibration: str = "raw") -> str:
     """Return a metric as prose names it: `confidence gap`, `ECE (T-scaled)`."""
-    words = [word.upper() if word in {"nll", "ece", "mce", "rmsce", "aurc"} else word for word in metric.split("_")]
+    words = [ABBREVIATIONS.get(word, word) for word in metric.split("_")]
     scaled = calibration == "temperature_scaled" and metric not in (*SAME_AFTER_TEMPERATURE, *BESIDE)
     return " ".join(words) + (" (T-scaled)" if scaled else "")
