@@ -354,7 +354,12 @@ def test_list_names_what_there_is(lossbench: Lossbench, kind: str, name: str) ->
 def test_ctrl_c_exits_130_says_how_to_go_on_and_the_same_command_does(lossbench: Lossbench, tmp_path: Path) -> None:
     arguments = ["train", "dataset=digits", "model=mlp", "epochs=3000", "device=cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lossbench", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "lossbench", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background of a shell, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not any((tmp_path / "results/runs").glob("*.partial/config.yaml")) and time.monotonic() < deadline:
