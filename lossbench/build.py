@@ -194,24 +194,22 @@ def wants_teacher(node: Mapping[str, Any]) -> bool:
     return "teacher_logits" in parameters(_target(node, "loss")) or any(wants_teacher(value) for value in inner)
 
 
-def build(config: Config, dataset: Dataset | None = None) -> Experiment:
+def build(config: Config) -> Experiment:
     """Build what one training needs.
 
     Args:
         config: a configuration that `check` has passed.
-        dataset: the data set, where it is at hand from `build_dataset` with the same configuration.
 
     Raises:
         RequestError: if the parts do not fit together or the data are not there.
     """
     device = build_device(config)
-    dataset = (dataset or build_dataset(config)).to(device.name)
+    dataset = build_dataset(config).to(device.name)
     loss = build_loss(config["loss"], dataset)
     network = _build_network(config["model"], dataset, config["seed"])
     optimizer = _bind(config["optimizer"], "optimizer")(network)
     schedule = _bind(config["schedule"], "schedule")
-    model = Normalised(network, dataset.mean, dataset.scale, channels_last=device.channels_last)
-    return Experiment(dataset, model.to(device.name), network, loss, optimizer, schedule, device)
+    return Experiment(dataset, _normalised(network, dataset, device), network, loss, optimizer, schedule, device)
 
 
 def build_device(config: Config) -> Device:
@@ -251,7 +249,12 @@ def _prepared(node: str, seed: int) -> Dataset:
 def build_model(config: Config, dataset: Dataset, device: Device) -> nn.Module:
     """Build a configuration's model with the initial weights of its seed."""
     network = _build_network(config["model"], dataset, config["seed"])
-    return Normalised(network, dataset.mean, dataset.scale, channels_last=device.channels_last).to(device.name)
+    return _normalised(network, dataset, device)
+
+
+def _normalised(network: nn.Module, dataset: Dataset, device: Device) -> nn.Module:
+    model = Normalised(network, dataset.mean, dataset.scale, channels_last=device.channels_last)
+    return model.to(device.name)
 
 
 def _build_network(node: Mapping[str, Any], dataset: Dataset, seed: int) -> nn.Module:
