@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from lossbench import links
-from lossbench.config import Config
+from lossbench.config import Config, learns_new_classes
 from lossbench.data.dataset import Dataset, Source
 from lossbench.data.prepare import prepare
 from lossbench.device import Device
@@ -94,16 +94,24 @@ def check(config: Config) -> Config:
         config: as `lossbench.config.resolve` returns it.
 
     Returns:
-        The same; its teacher is None unless the loss wants one.
+        The same; its teacher is None unless the loss wants one or the run goes on from one.
 
     Raises:
         ConfigError: for an unknown key, a wrong type, a value outside its domain or a function that is not there.
     """
     for group in _GIVEN:
         _check_node(config[group], group, group)
-    if not wants_teacher(config["loss"]):
+    if not (wants_teacher(config["loss"]) or learns_new_classes(config)):
         return {**config, "teacher": None}
     teacher = config["teacher"]
+    why = own_model_because(config)
+    if why:
+        if teacher["model"]["name"] != config["model"]["name"]:
+            raise ConfigError(
+                f"{why} has a teacher of its own model, {config['model']['name']}; "
+                f"got teacher.model={teacher['model']['name']}"
+            )
+        teacher = {**teacher, "model": config["model"]}
     if teacher["id"] is None:
         for group in ("model", "loss", "optimizer", "schedule"):
             _check_node(teacher[group], group, f"teacher.{group}")
@@ -118,7 +126,7 @@ def check(config: Config) -> Config:
                 f"teacher.loss={teacher['loss']['name']} is trained through {link}: "
                 "its outputs are not logits of a softmax for a student to learn"
             )
-    return config
+    return {**config, "teacher": teacher}
 
 
 def _check_node(node: Any, group: str, where: str) -> None:
@@ -192,6 +200,18 @@ def wants_teacher(node: Mapping[str, Any]) -> bool:
     """Whether a loss, or a loss inside it, declares `teacher_logits`."""
     inner = [value for value in node.values() if isinstance(value, Mapping) and "_target_" in value]
     return "teacher_logits" in parameters(_target(node, "loss")) or any(wants_teacher(value) for value in inner)
+
+
+def own_model_because(config: Config) -> str:
+    """Say which setting makes a run's teacher one of the run's own model, or nothing where it may be any.
+
+    A run that learns new classes goes on from its teacher's weights; a loss may ask for it by its attribute
+    `teacher_model = "own"`.
+    """
+    if learns_new_classes(config):
+        return "dataset.learn=new"
+    of_the_loss = (getattr(_target(node, "loss"), "teacher_model", "any") for node in _nodes(config["loss"]))
+    return f"loss={config['loss']['name']}" if "own" in of_the_loss else ""
 
 
 def build(config: Config) -> Experiment:

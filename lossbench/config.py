@@ -256,10 +256,19 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
 
 
 def teacher_config(config: Mapping[str, Any]) -> Config:
-    """Return the configuration of a student's teacher: a run on the student's data, split and device."""
+    """Return the configuration of a student's teacher: a run on the student's data, split and device.
+
+    The teacher of a run that learns new classes has learned the old ones.
+    """
     teacher = {key: value for key, value in config["teacher"].items() if key != "id"}
-    shared = {key: config[key] for key in ("dataset", "device", "results_dir", "seed")}
-    return {**shared, **teacher, "teacher": None}
+    shared = {key: config[key] for key in ("device", "results_dir", "seed")}
+    dataset = {**config["dataset"], "learn": "old"} if learns_new_classes(config) else config["dataset"]
+    return {"dataset": dataset, **shared, **teacher, "teacher": None}
+
+
+def learns_new_classes(config: Mapping[str, Any]) -> bool:
+    """Whether a run goes on from a teacher that knows the old classes alone."""
+    return bool(config["dataset"].get("learn") == "new")
 
 
 def identity(config: Mapping[str, Any]) -> Config:

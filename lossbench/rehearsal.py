@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from lossbench.build import Experiment, build
-from lossbench.config import Config
-from lossbench.errors import ConfigError, RequestError
+from lossbench.build import Experiment, Loss, build, build_loss
+from lossbench.config import Config, learns_new_classes, teacher_config
+from lossbench.data.dataset import Dataset
+from lossbench.data.mixing import mix, mixing_keys
+from lossbench.errors import ConfigError, RequestError, ShapeError
+from lossbench.teacher import build_teacher, go_on_from
 
 
 def rehearse(config: Config) -> None:
@@ -33,8 +39,14 @@ def rehearse(config: Config) -> None:
             f"model={config['model']['name']} must give logits {list(expected)} for {len(targets)} examples; "
             f"got {list(logits.shape)}{_hint(logits, targets)}"
         )
+    if learns_new_classes(config):
+        go_on_from(build_teacher(teacher_config(config), experiment).state_dict(), experiment.model)
     try:
-        loss = _try_loss(experiment, logits, targets)
+        loss = _try_loss(experiment.loss, logits, targets, experiment.dataset.teacher_classes)
+    except ShapeError as error:
+        if not str(error).startswith("teacher_logits"):
+            raise
+        raise ConfigError(f"loss={config['loss']['name']}: {error}; {_of_the_teacher(experiment.dataset)}") from error
     except RequestError:
         raise
     except Exception as error:
@@ -44,6 +56,8 @@ def rehearse(config: Config) -> None:
         raise ConfigError(f"loss={config['loss']['name']} must return a scalar tensor; got {kind}")
     if not loss.requires_grad:
         raise ConfigError(f"loss={config['loss']['name']} has no gradient in the logits: nothing would be learned")
+    if experiment.dataset.mixes:
+        _check_takes_mixed(config["loss"], "loss", experiment.dataset, logits)
 
 
 @torch.no_grad()
@@ -64,11 +78,33 @@ def _try_model(experiment: Experiment, batch_size: int) -> Tensor:
     return logits
 
 
-def _try_loss(experiment: Experiment, logits: Tensor, targets: Tensor) -> object:
-    offered = {"teacher_logits": logits.clone(), "epoch": 1}
-    extras = {name: value for name, value in offered.items() if name in experiment.loss.extras}
-    experiment.loss.end_epoch()  # a loss with a state must not note what is only tried
-    return experiment.loss.function(logits.requires_grad_(), targets, **extras)
+def _try_loss(loss: Loss, logits: Tensor, targets: Tensor, teacher_classes: int) -> object:
+    offered = {"teacher_logits": logits[:, :teacher_classes].clone(), "epoch": 1}
+    extras = {name: value for name, value in offered.items() if name in loss.extras}
+    loss.end_epoch()  # a loss with a state must not note what is only tried
+    return loss.function(logits.requires_grad_(), targets, **extras)
+
+
+def _check_takes_mixed(node: Mapping[str, Any], where: str, dataset: Dataset, logits: Tensor) -> None:
+    """Refuse a loss of class indices where mixing gives probabilities, and one within another by its own key."""
+    for key, value in node.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            _check_takes_mixed(value, f"{where}.{key}", dataset, logits)
+    _, targets = mix(dataset, dataset.train.inputs[:2], dataset.train.targets[:2], seed=0)
+    try:
+        _try_loss(build_loss(node, dataset), logits, targets, dataset.teacher_classes)
+    except Exception as error:
+        keys = mixing_keys(dataset.mixup, dataset.cutmix)
+        raise ConfigError(
+            f"{where}={node.get('name', node['_target_'])} takes class indices only, and {keys} gives probabilities: "
+            f"choose another loss or set that to 0 ({_said(error)})"
+        ) from error
+
+
+def _of_the_teacher(dataset: Dataset) -> str:
+    if dataset.learn == "new":
+        return f"with dataset.learn=new the teacher knows the {dataset.old_classes} old classes alone"
+    return "the teacher knows all classes, unless some are old: dataset.old_classes=5 dataset.learn=new"
 
 
 def _hint(logits: Tensor, targets: Tensor) -> str:

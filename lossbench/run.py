@@ -18,11 +18,11 @@ import torch
 import lossbench
 from lossbench import calibration, links, metrics
 from lossbench.build import Experiment, build, sources
-from lossbench.config import Config, run_id, teacher_config
+from lossbench.config import Config, learns_new_classes, run_id, teacher_config
 from lossbench.errors import RunError
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
-from lossbench.teacher import load_teacher, with_teacher
+from lossbench.teacher import go_on_from, load_teacher, with_teacher
 from lossbench.training import State, Trained, step_flops, train
 
 CHECKPOINT_EVERY = 10.0  # seconds
@@ -90,6 +90,8 @@ def _train(
     experiment = build(config)
     experiment.device.use(step_flops(experiment, config["batch_size"]))
     teacher = load_teacher(config, store, experiment)
+    if learns_new_classes(config):
+        go_on_from(store.weights(config["teacher"]["id"]), experiment.model)
     if force:
         store.discard(name)
     state = store.load_checkpoint(name) or State()
@@ -121,7 +123,8 @@ def _train(
         "test_logits": trained.test_logits.numpy(),
         "test_targets": trained.test_targets.numpy(),
     }
-    measured = {**measure(predictions, experiment.loss.link), "beside": _of_the_teacher(config, store)}
+    beside = {**_of_the_teacher(config, store), **_old_and_new(predictions, experiment.dataset.old_classes)}
+    measured = {**measure(predictions, experiment.loss.link), "beside": beside}
     store.commit(
         name,
         metrics=measured,
@@ -139,6 +142,16 @@ def _of_the_teacher(config: Config, store: Store) -> dict[str, float]:
         return {}
     test = store.metrics(config["teacher"]["id"])["test"]["raw"]
     return {f"teacher_{metric}": test[metric] for metric in ("accuracy", "ece")}
+
+
+def _old_and_new(predictions: Mapping[str, Any], old_classes: int) -> dict[str, float]:
+    """The accuracy on the test examples of the old classes and on those of the new ones, among all classes."""
+    if not old_classes:
+        return {}
+    logits, targets = predictions["test_logits"], predictions["test_targets"]
+    parts = {"old_accuracy": targets < old_classes, "new_accuracy": targets >= old_classes}
+    # Every link keeps the order of the logits, so that accuracy needs none.
+    return {name: metrics.accuracy(logits[part], targets[part]) for name, part in parts.items() if part.any()}
 
 
 def measure(predictions: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, Any]:

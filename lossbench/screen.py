@@ -70,6 +70,8 @@ def _print_run(store: Store, run_id: str) -> None:
     console.print(table)
     last = store.history(run_id)[-1]
     console.print(f"\ntemperature fitted on validation: {metrics['temperature']:.4g}")
+    if metrics.get("beside"):
+        console.print("on test: " + ", ".join(f"{key} {value:.4f}" for key, value in metrics["beside"].items()))
     console.print("last epoch: " + ", ".join(f"{key} {value:.4g}" for key, value in last.items()))
     for title, content in (("config", store.config(run_id)), ("environment", environment)):
         console.print(f"\n[bold]{title}[/bold]")

@@ -210,8 +210,9 @@ class Store:
 
         Returns:
             A row per run × split × calibration: `run`, `split`, `calibration`, the config with dotted keys
-            (`loss.epsilon`), the metrics by name, `temperature`, the fitted one, and for a student `teacher_accuracy`
-            and `teacher_ece`; and a message for each folder that could not be read.
+            (`loss.epsilon`), the metrics by name, `temperature`, the fitted one, for a student `teacher_accuracy` and
+            `teacher_ece`, with old classes `old_accuracy` and `new_accuracy`; and a message for each folder that
+            could not be read.
         """
         import pandas as pd
 

@@ -69,6 +69,7 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
     checked = [build.check(settings) for settings in runs]
     if any(key.lstrip("+~").startswith("teacher.") for key in overrides) and not any(c["teacher"] for c in checked):
         raise ConfigError("teacher is set, but no loss of this request learns from one (loss=distillation does)")
+    _check_own_model(checked, overrides)
     planned: dict[str, Config] = {}
     for settings in checked:
         store = Store(settings["results_dir"])
@@ -85,6 +86,14 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
         else:
             _check_unchanged(name, store, settings)
     return list(planned.values())
+
+
+def _check_own_model(checked: Sequence[Config], overrides: Sequence[str]) -> None:
+    """Refuse a setting of the teacher's model where the teacher has the run's own model, settings and all."""
+    set_here = [key for key in overrides if key.lstrip("+~").startswith("teacher.model.")]
+    why = next(filter(None, map(build.own_model_because, checked)), None)
+    if set_here and why:
+        raise ConfigError(f"{why} has a teacher of its own model, settings and all: leave out {set_here[0]}")
 
 
 def _check_teacher(settings: Config, complete: Config, store: Store) -> None:

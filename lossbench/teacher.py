@@ -1,12 +1,15 @@
-"""The run that a student learns from: found, or trained first, and always on the student's own data and split."""
+"""The run that a student learns from or goes on from: found, or trained first, on the student's own data and split."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from lossbench.build import Experiment, build_model
+from lossbench.build import Experiment, build_model, own_model_because
 from lossbench.config import Config, run_id, teacher_config
 from lossbench.errors import ConfigError
 from lossbench.store import Store
@@ -14,7 +17,7 @@ from lossbench.store import Store
 # What a student's record keeps of its teacher, for the report.
 _KEPT = ("model", "loss", "optimizer", "schedule", "epochs", "batch_size", "keep")
 # What may differ between the two: where the files are, and what only the training examples go through.
-_MAY_DIFFER = ("root", "shift", "flip", "label_noise", "normalization", "sample_weights")
+_MAY_DIFFER = ("root", "shift", "flip", "mixup", "cutmix", "label_noise", "normalization", "sample_weights")
 
 
 def with_teacher(config: Config, store: Store) -> Config:
@@ -44,13 +47,17 @@ def with_teacher(config: Config, store: Store) -> Config:
         raise ConfigError("teacher.id must name a finished run; it is empty")
     found = store.find(named)
     settings = store.config(found)
-    for key in sorted({*settings["dataset"], *config["dataset"]} - {*_MAY_DIFFER}):
-        theirs, ours = settings["dataset"].get(key), config["dataset"].get(key)
+    expected = teacher_config(config)["dataset"]
+    for key in sorted({*settings["dataset"], *expected} - {*_MAY_DIFFER}):
+        theirs, ours = settings["dataset"].get(key), expected.get(key)
         if theirs != ours:
             raise ConfigError(
-                f"teacher.id={named} learned dataset.{key}={theirs}, this run {ours}: "
-                "it may have seen this run's validation and test examples"
+                f"teacher.id={named} learned dataset.{key}={theirs}, this run's teacher must have learned {ours}: "
+                "it may know other classes, or this run's validation and test examples"
             )
+    why = own_model_because(config)
+    if why and settings["model"] != config["model"]:
+        raise ConfigError(f"teacher.id={named} is another model than this run's: {why} has a teacher of its own model")
     if settings["seed"] != config["seed"]:
         raise ConfigError(
             f"teacher.id={named} learned the split of seed {settings['seed']}, this run's seed is {config['seed']}: "
@@ -80,9 +87,41 @@ def load_teacher(config: Config, store: Store, experiment: Experiment) -> nn.Mod
         return None
     found: str = config["teacher"]["id"]
     settings: dict[str, Any] = store.config(found)
-    model = build_model(settings, experiment.dataset, experiment.device)
+    model = build_teacher(settings, experiment)
     model.load_state_dict(store.weights(found))
     return _Teacher(model, float(store.metrics(found)["link"].get("temperature", 1.0)))
+
+
+def build_teacher(settings: Config, experiment: Experiment) -> nn.Module:
+    """Build a teacher's model, with its initial weights, for the classes that a student's teacher knows."""
+    dataset = experiment.dataset
+    known = replace(dataset, class_names=dataset.class_names[: dataset.teacher_classes])
+    return build_model(settings, known, experiment.device)
+
+
+@torch.no_grad()
+def go_on_from(weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Give a model the weights of one with fewer classes, normalisation of the inputs and batch statistics included.
+
+    What is as large in both is taken over. Of what has a row for each class, the rows of the teacher's classes are,
+    and the others keep the model's own initial weights.
+
+    Args:
+        weights: of the same model for the first K_old classes.
+        model: for K classes; changed in place.
+
+    Raises:
+        ConfigError: if a tensor depends on the number of classes in another way.
+    """
+    for name, own in model.state_dict().items():
+        theirs = weights[name]
+        rows = own if own.shape == theirs.shape else own[: len(theirs)]
+        if rows.shape != theirs.shape:
+            raise ConfigError(
+                f"this model cannot go on from one with fewer classes: {name} is {list(own.shape)}, and was "
+                f"{list(theirs.shape)}"
+            )
+        rows.copy_(theirs)
 
 
 class _Teacher(nn.Module):

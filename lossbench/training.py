@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lossbench.build import Experiment
 from lossbench.data.dataset import Examples
+from lossbench.data.mixing import mix
 from lossbench.device import Device
 from lossbench.errors import DivergedError
 from lossbench.pixels import predict_pixels, sample_pixels
@@ -113,6 +114,7 @@ def train(
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
             inputs, targets = dataset.augment(dataset.train.inputs[batch], dataset.train.targets[batch], augmentation)
+            inputs, targets = mix(dataset, inputs, targets, stream(seed, "mixing", step))
             torch.manual_seed(stream(seed, "dropout", step))  # anew each step: a loss may draw numbers too
             with device.autocast():
                 logits = model(inputs)
@@ -175,17 +177,17 @@ class Extras:
         self.epoch = 0  # from 1; the loop counts it up
         self.device = experiment.device
         self.teacher = teacher.eval() if teacher is not None else None
-        self.teacher_logits: dict[int, Tensor] = {}  # by split; what is not augmented is computed once
+        self.teacher_logits: dict[int, Tensor] = {}  # by split; what is neither augmented nor mixed is computed once
         # Images with masks are not kept either: a split's logits of every pixel may not fit.
         dataset = experiment.dataset
-        self.anew = dataset.shift > 0 or dataset.flip or dataset.train.masks
+        self.anew = dataset.shift > 0 or dataset.flip or dataset.mixes or dataset.train.masks
 
     def of(self, examples: Examples, inputs: Tensor, batch: Tensor | slice) -> dict[str, Any]:
         """Return the extras of one batch.
 
         Args:
             examples: the split that the batch is from.
-            inputs: the batch as the model sees it, after augmentation: the teacher sees the same.
+            inputs: the batch as the model sees it, after augmentation and mixing: the teacher sees the same.
             batch: which examples, int64 [B] or all of them.
         """
         extras: dict[str, Any] = {}

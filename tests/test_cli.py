@@ -253,6 +253,7 @@ WRONG = [
     ("results_dir=/proc/nowhere",),
     ("results_dir=/dev/null",),
     ("model=cnn", "dataset=wine"),
+    ("dataset=wine", "dataset.cutmix=1"),
     ("device=cuda", "device.name=cuda:99"),
     ("nonsense",),
     ("--config-dir", "nowhere"),

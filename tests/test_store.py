@@ -123,7 +123,7 @@ def test_an_unknown_teacher_is_an_error(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (("seed=1",), "learned the split of seed 0, this run's seed is 1"),
-        (("dataset.test_fraction=0.3",), r"learned dataset.test_fraction=0.2, this run 0.3"),
+        (("dataset.test_fraction=0.3",), "learned dataset.test_fraction=0.2, this run's teacher must have"),
         (("dataset=digits",), "learned dataset."),
     ],
 )

@@ -144,12 +144,10 @@ def test_a_trained_model_is_right_and_not_only_finished() -> None:
     assert (trained.test_logits.argmax(1) == targets).float().mean() >= 0.95
 
 
-@pytest.mark.parametrize("shift", [0, 1])
-def test_the_teacher_sees_what_the_student_sees_and_is_done_learning(shift: int) -> None:
-    """A teacher whose logits are the image itself: what reaches the loss must be the student's batch, moved or not."""
-    experiment = build(
-        compose("loss=distillation", "model=linear", "batch_size=500", f"dataset.shift={shift}", "device=cpu")
-    )
+@pytest.mark.parametrize("augmentation", ["dataset.shift=0", "dataset.shift=1", "dataset.mixup=1", "dataset.cutmix=1"])
+def test_the_teacher_sees_what_the_student_sees_and_is_done_learning(augmentation: str) -> None:
+    """A teacher whose logits are the image itself: what reaches the loss must be the student's batch."""
+    experiment = build(compose("loss=distillation", "model=linear", "batch_size=500", augmentation, "device=cpu"))
     seen_by_student: list[Tensor] = []
     seen_by_loss: list[Tensor] = []
 

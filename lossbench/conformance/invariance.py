@@ -157,7 +157,7 @@ def targets_that_do_not_sum_to_one(subject: Subject) -> Outcome:
     try:
         result, gradient = value_and_gradient(subject.loss(), doubled)
     except Exception as error:
-        return note(f"refused ({error})")
+        return holds(f"refused ({error})")
     if not (result.isfinite() and gradient.isfinite().all()):
         return fails(f"the loss is {result.item()}, its gradient not finite")
     return note(f"taken as they are: {result.item():.4g}, and {value(subject.loss(), batch).item():.4g} at a sum of 1")

@@ -122,6 +122,9 @@ class Dataset:
         mean, scale: float32, broadcastable against one input, in the inputs' own units.
         shift: augmentation moves an image by up to ± this many pixels along each axis.
         flip: augmentation mirrors an image left to right with probability ½.
+        mixup, cutmix: α of the Beta(α, α) by which training batches are mixed (`lossbench.data.mixing`); 0 is off.
+        old_classes: how many of the classes, the first ones, came before the others; 0 where all come at once.
+        learn: which classes the training examples are of: `all`, `old` or `new`.
         fingerprints: `data`, of the splits as the model sees them, and `split`, of which source example went where.
     """
 
@@ -133,6 +136,10 @@ class Dataset:
     scale: Tensor
     shift: int = 0
     flip: bool = False
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    old_classes: int = 0
+    learn: str = "all"
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -141,9 +148,19 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def teacher_classes(self) -> int:
+        """The number of classes that a teacher knows: all K, or the old ones of a run that learns the new."""
+        return self.old_classes if self.learn == "new" else self.num_classes
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input: (C, H, W) for images, (D,) for tables."""
         return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training batches are mixed, so that their targets are probabilities."""
+        return self.mixup > 0 or self.cutmix > 0
 
     @property
     def class_counts(self) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lossbench.data.dataset import Dataset, Examples, Source
+from lossbench.data.mixing import check_mixing
 from lossbench.data.splits import choose, held_out_counts, kept_counts, long_tailed_counts, noisy_labels
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE, SHARE, UNIT, Interval
 from lossbench.errors import ConfigError, DataError
@@ -32,9 +33,13 @@ def prepare(
     train_fraction: Annotated[float, SHARE] = 1.0,
     imbalance_factor: Annotated[float, AT_LEAST_ONE] = 1.0,
     label_noise: Annotated[float, UNIT] = 0.0,
+    old_classes: Annotated[int, NON_NEGATIVE] = 0,
+    learn: Literal["all", "old", "new"] = "all",
     normalization: Literal["standard", "unit", "none"] = "standard",
     shift: Annotated[int, NON_NEGATIVE] = 0,
     flip: bool = False,
+    mixup: Annotated[float, NON_NEGATIVE] = 0.0,
+    cutmix: Annotated[float, NON_NEGATIVE] = 0.0,
     sample_weights: str | None = None,
 ) -> Dataset:
     """Split a source, then make its training part smaller, long-tailed or noisy where that is asked for.
@@ -42,7 +47,7 @@ def prepare(
     The order: the test split, the validation split, `train_fraction`, `imbalance_factor`, `label_noise`. Every cut is
     stratified and every draw has its own stream of the seed. The last three touch training examples alone:
     validation and test stay clean and keep the source's own class shares. Images with masks are cut at random, since
-    an image has no one class; the last two do not apply to them.
+    an image has no one class; the last two do not apply to them, nor does mixing.
 
     Args:
         source: the examples.
@@ -52,11 +57,17 @@ def prepare(
         train_fraction: share of the training examples to keep, class by class, at least one of each.
         imbalance_factor: the largest class over the smallest, by `splits.long_tailed_counts`.
         label_noise: probability that a training label is replaced by another class, drawn uniformly.
+        old_classes: how many classes, the first ones, come before the others; 0 where all come at once.
+        learn: `old` makes a data set of the old classes only, K of them; `new` leaves the training and
+            validation examples of the others, and the test examples of all. Chosen after every cut, so that the
+            splits are the same for all three.
         normalization: `standard` takes mean 0 and standard deviation 1 over the training split, per channel of
             images and per feature of tables (a constant feature is only centred); `unit` takes uint8 to [0, 1] and
             leaves floats alone; `none` leaves both alone.
         shift: augmentation by ± this many pixels along each axis; images only.
         flip: augmentation by mirroring left to right; images only.
+        mixup: α of the Beta(α, α) by which training batches are mixed; 0 is off. See `lossbench.data.mixing.mix`.
+        cutmix: the same for CutMix; images only.
         sample_weights: path of a `.npy` file with one weight per training example of the source, before any split.
 
     Returns:
@@ -64,19 +75,28 @@ def prepare(
 
     Raises:
         DataError: if a split would be empty, or the weights cannot be read or do not fit.
-        ConfigError: if `shift` or `flip` does not fit the inputs, or `imbalance_factor` or `label_noise` the targets.
+        ConfigError: if `shift`, `flip` or `cutmix` does not fit the inputs, or `imbalance_factor`, `label_noise`,
+            `mixup` or `cutmix` the targets, or examples are to be both mixed and weighed.
     """
     _check_augmentation(source.train.inputs, shift, flip)
     if source.train.masks:
-        _check_masks(imbalance_factor, label_noise)
+        _check_masks(
+            imbalance_factor=imbalance_factor,
+            label_noise=label_noise,
+            mixup=mixup,
+            cutmix=cutmix,
+            old_classes=old_classes,
+        )
+    _check_old_classes(old_classes, learn, len(source.class_names))
     if len(source.train) == 0:
         raise DataError("the source has no training examples")
-    learn = source.train
+    pool = source.train
     if sample_weights is not None:
-        learn = replace(learn, sample_weights=read_sample_weights(sample_weights, len(learn)))
-    targets, num_classes = learn.targets, len(source.class_names)
-    if learn.masks:
-        targets, num_classes = torch.zeros(len(learn), dtype=torch.int64), 1  # one stratum
+        pool = replace(pool, sample_weights=read_sample_weights(sample_weights, len(pool)))
+    check_mixing(pool, mixup, cutmix)
+    targets, num_classes = pool.targets, len(source.class_names)
+    if pool.masks:
+        targets, num_classes = torch.zeros(len(pool), dtype=torch.int64), 1  # one stratum
 
     def counts(indices: Tensor) -> Tensor:
         return torch.bincount(targets[indices], minlength=num_classes)
@@ -89,15 +109,15 @@ def prepare(
             )
         return indices[~out], indices[out]
 
-    train = torch.arange(len(learn))
+    train = torch.arange(len(pool))
     if source.test is None:
         train, held_out = cut(train, test_fraction, stream(TEST_SPLIT_SEED, "test split"), "test")
-        test, test_origin = _clean(learn, held_out), held_out
+        test, test_origin = _clean(pool, held_out), held_out
     else:
         test, test_origin = source.test, torch.arange(len(source.test))
     if source.val is None:
         train, held_out = cut(train, val_fraction, stream(seed, "split"), "validation")
-        val, val_origin = _clean(learn, held_out), held_out
+        val, val_origin = _clean(pool, held_out), held_out
     else:
         val, val_origin = source.val, torch.arange(len(source.val))
     for name, examples in (("validation", val), ("test", test)):
@@ -107,11 +127,22 @@ def prepare(
     # Not merged into one draw: each choice must stay what it is while the other is changed.
     kept = kept_counts(counts(train), train_fraction)
     train = train[choose(targets[train], kept, stream(seed, "train_fraction"))]
-    if not learn.masks:
+    if not pool.masks:
         tail = long_tailed_counts(counts(train), imbalance_factor)
         train = train[choose(targets[train], tail, stream(seed, "imbalance"))]
-    examples = learn.select(train)
-    if not learn.masks:
+    class_names = source.class_names
+    if learn != "all":
+        classes = (0, old_classes) if learn == "old" else (old_classes, num_classes)
+        train = train[_within(targets[train], classes)]
+        val, val_origin = _of_classes(val, val_origin, classes)
+        if learn == "old":
+            test, test_origin = _of_classes(test, test_origin, classes)
+            class_names, num_classes = class_names[:old_classes], old_classes
+        for name, count in (("training", len(train)), ("validation", len(val)), ("test", len(test))):
+            if count == 0:
+                raise DataError(f"dataset.learn={learn} leaves no {name} example: none is of the {learn} classes")
+    examples = pool.select(train)
+    if not pool.masks:
         labels = noisy_labels(examples.targets, num_classes, label_noise, stream(seed, "label_noise"))
         examples = replace(examples, targets=labels)
 
@@ -121,15 +152,21 @@ def prepare(
         seen += [split.inputs, split.targets]
     if examples.sample_weights is not None:
         seen.append(examples.sample_weights)
+    if mixup or cutmix:
+        seen.append(torch.tensor([mixup, cutmix], dtype=torch.float64))
     return Dataset(
         train=examples,
         val=val,
         test=test,
-        class_names=source.class_names,
+        class_names=class_names,
         mean=mean,
         scale=scale,
         shift=shift,
         flip=flip,
+        mixup=mixup,
+        cutmix=cutmix,
+        old_classes=old_classes,
+        learn=learn,
         fingerprints={"data": fingerprint(seen), "split": fingerprint([train, val_origin, test_origin])},
     )
 
@@ -226,8 +263,28 @@ def _clean(examples: Examples, indices: Tensor) -> Examples:
     return Examples(examples.inputs[indices], examples.targets[indices])
 
 
-def _check_masks(imbalance_factor: float, label_noise: float) -> None:
-    for key, value, neutral in (("imbalance_factor", imbalance_factor, 1), ("label_noise", label_noise, 0)):
+def _within(targets: Tensor, classes: tuple[int, int]) -> Tensor:
+    return (targets >= classes[0]) & (targets < classes[1])
+
+
+def _of_classes(examples: Examples, origin: Tensor, classes: tuple[int, int]) -> tuple[Examples, Tensor]:
+    kept = _within(examples.targets, classes)
+    return examples.select(kept), origin[kept]
+
+
+def _check_old_classes(old_classes: int, learn: str, num_classes: int) -> None:
+    if learn != "all" and old_classes == 0:
+        raise ConfigError(f"dataset.learn={learn} needs dataset.old_classes, how many classes come first; it is 0")
+    # A softmax over the old classes takes two of them.
+    if old_classes and not 2 <= old_classes < num_classes:
+        raise ConfigError(
+            f"dataset.old_classes must be at least 2 and fewer than the {num_classes} classes; got {old_classes}"
+        )
+
+
+def _check_masks(**asked: float) -> None:
+    for key, value in asked.items():
+        neutral = 1 if key == "imbalance_factor" else 0
         if value != neutral:
             raise ConfigError(
                 f"dataset.{key}={value:g} needs one label per example; the labels of this data set are masks: "

@@ -7,7 +7,7 @@ and `class_counts` are declared by those that need them. `OnlineLabelSmoothing` 
 from lossbench.losses.binary import binary_cross_entropy
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.decoupled import decoupled_distillation
-from lossbench.losses.distillation import distillation, logit_matching, virtual_teacher
+from lossbench.losses.distillation import distillation, logit_matching, self_distillation, virtual_teacher
 from lossbench.losses.focal import dual_focal, flsd, focal
 from lossbench.losses.incremental import incremental_distillation
 from lossbench.losses.logit_norm import logit_norm
@@ -53,6 +53,7 @@ __all__ = [
     "max_suppression",
     "mmce",
     "poly1",
+    "self_distillation",
     "squared_error",
     "symmetric_cross_entropy",
     "tversky",

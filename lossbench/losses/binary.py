@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.targets import as_probabilities, at_least_float32, mean_over_labelled
+from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled, mean_over_labelled
 
 
 @link("sigmoid")
@@ -51,11 +52,48 @@ def binary_cross_entropy(
 
     Source: Wightman et al. 2021, "ResNet strikes back"; q as in its code, timm's `BinaryCrossEntropy`.
     """
-    check_shapes(logits, targets)
+    check_shapes(logits, targets, one_label=False)
     logits = at_least_float32(logits)
-    smoothed = (1 - epsilon) * as_probabilities(targets, logits, ignore_index) + epsilon / logits.shape[1]
     if isinstance(pos_weight, Tensor) and pos_weight.ndim > 0:
         pos_weight = per_class("pos_weight", pos_weight, logits)
-    # log(1 - σ(z)) = log σ(-z), which stays finite where σ(z) rounds to 1.
-    losses = -(pos_weight * smoothed * F.logsigmoid(logits) + (1 - smoothed) * F.logsigmoid(-logits)).sum(1)
+    if targets.is_floating_point() or (isinstance(pos_weight, Tensor) and pos_weight.ndim > 0):
+        smoothed = (1 - epsilon) * as_probabilities(targets, logits, ignore_index) + epsilon / logits.shape[1]
+        # log(1 - σ(z)) = log σ(-z), which stays finite where σ(z) rounds to 1.
+        losses = -(pos_weight * smoothed * F.logsigmoid(logits) + (1 - smoothed) * F.logsigmoid(-logits)).sum(1)
+    else:
+        labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
+        yes, no, label, total = _BinaryTerms.apply(logits, labels)
+        # -log σ(z) = z less than -log(1 - σ(z)): smoothing costs that difference, ε/K for each class.
+        losses = yes + no + epsilon * (label - total / logits.shape[1])
+        wrong_yes = no - (total - label)  # Σ_{k≠y} -log σ(z_k), which weighs ε/K
+        share = epsilon / logits.shape[1]
+        losses = losses + (pos_weight - 1) * ((1 - epsilon + share) * yes + share * wrong_yes)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+class _BinaryTerms(torch.autograd.Function):
+    """Of each position -log σ(z_y), Σ_{k≠y} -log(1 - σ(z_k)), z_y and Σ_k z_k, with one backward for all of it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        # -log(1 - σ(z)) = max(z, 0) - log(1 - σ(-|z|)): torch's own softplus and logsigmoid take twice as long.
+        probs = torch.sigmoid(logits)
+        log_rest = torch.minimum(probs, 1 - probs).neg_().log1p_()
+        label = logits.gather(1, labels)
+        no = logits.clamp(min=0).sub_(log_rest)
+        no = no.scatter_add_(1, labels, -no.gather(1, labels)).sum(1)
+        return -F.logsigmoid(label).squeeze(1), no, label.squeeze(1), logits.sum(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        logits, labels = ctx.saved_tensors
+        of_yes, of_no, of_label, of_total = (gradient.unsqueeze(1) for gradient in gradients)
+        label = torch.sigmoid(logits.gather(1, labels))
+        gradient = (torch.sigmoid(logits) * of_no).add_(of_total)
+        return gradient.scatter_add_(1, labels, of_label - of_no * label - of_yes * (1 - label)), None

@@ -5,19 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossbench.errors import ConfigError, ShapeError
+from lossbench.errors import ConfigError, DataError, ShapeError
+
+SUM_TOLERANCE = 1e-3  # of probabilities that were rounded to bf16 or written to a file
 
 
-def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True) -> None:
+def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True, one_label: bool = True) -> None:
     """Raise unless the targets fit the logits.
 
     Args:
         logits: float [N, K] or [N, K, H, W].
         targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like the logits.
         soft: whether the loss is defined for probabilities too.
+        one_label: whether these sum to 1 over the classes; else each is the probability of a label of its own.
 
     Raises:
         ShapeError: if a shape or a dtype is another.
+        DataError: if the targets are no probabilities. Only on the CPU are they looked at: elsewhere every step would
+            wait for the answer, and the formula is taken at its word.
     """
     if logits.ndim < 2 or not logits.is_floating_point():
         raise ShapeError(f"logits must be float [N, K] or [N, K, H, W]; got {_describe(logits)}")
@@ -34,6 +39,22 @@ def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True) -> None:
             f"targets must be int64 class indices {list(positions)} or float probabilities {list(logits.shape)}; "
             f"got {_describe(targets)}"
         )
+    if is_probabilities and targets.device.type == "cpu" and targets.numel():
+        _check_probabilities(targets, one_label)
+
+
+def _check_probabilities(targets: Tensor, one_label: bool) -> None:
+    sums = targets.detach().sum(1, dtype=torch.promote_types(targets.dtype, torch.float32))
+    try:
+        low, high = targets.min().item(), targets.max().item()
+        worst = sums.flatten()[(sums - 1).abs().argmax()].item()
+    except RuntimeError:  # the targets of many models at once, of which torch.func.vmap lets nothing be asked
+        return
+    if not (low >= -SUM_TOLERANCE and high <= 1 + SUM_TOLERANCE):  # nan too
+        found = "nan" if low != low else f"{low if low < 0 else high:g}"
+        raise DataError(f"targets given as probabilities must lie in [0, 1]; got {found}")
+    if one_label and abs(worst - 1) > SUM_TOLERANCE:
+        raise DataError(f"targets given as probabilities must sum to 1 over the classes; got a sum of {worst:g}")
 
 
 def per_class(name: str, values: Tensor | list[float] | str, logits: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
+from lossbench.losses.log_probs import log_probs
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
 
 
@@ -66,17 +66,17 @@ def cross_entropy(
     Agarwala et al. 2020, "Temperature check" (T).
     """
     check_shapes(logits, targets)
-    log_probs = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
-    target_term = -at_target(log_probs, targets, ignore_index)
+    logits = at_least_float32(logits)
+    log_p = log_probs(logits, targets, ignore_index, scale=1 / temperature)
     if prior is None:
-        # The sum by K and not the mean: that would divide the whole gradient, one pass more.
-        prior_term = -log_probs.sum(1) / log_probs.shape[1]
+        prior_term = -log_p.total / logits.shape[1]
     else:
+        u = per_class("prior", prior, logits)
         # A product and a sum rather than matmul or einsum, which autocast would run in bf16.
-        prior_term = -(log_probs * per_class("prior", prior, log_probs)).sum(1)
+        prior_term = u.sum() * log_p.log_partition - (u * logits).sum(1) / temperature
 
-    losses = (1 - epsilon) * target_term + epsilon * prior_term
+    losses = (epsilon - 1) * log_p.target + epsilon * prior_term
     if class_weights is not None:
-        class_weights = per_class("class_weights", class_weights, log_probs).expand_as(log_probs)
+        class_weights = per_class("class_weights", class_weights, logits).expand_as(logits)
         class_weights = at_target(class_weights, targets, ignore_index)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights, class_weights)

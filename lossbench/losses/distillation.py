@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import POSITIVE, UNIT, Interval
 from lossbench.losses.checks import check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
+from lossbench.losses.log_probs import log_probs
+from lossbench.losses.targets import at_least_float32, mean_over_labelled, sum_of_squares
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -51,12 +51,53 @@ def distillation(
 
     Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
-    check_shapes(logits, targets)
+    check_shapes(logits, targets, one_label=False)  # `hard` says what it takes
     check_teacher(logits, teacher_logits)
-    student = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
-    teacher = F.log_softmax(teacher_logits.detach().to(student.dtype) / temperature, dim=1)
-    divergence = (teacher.exp() * (teacher - student)).sum(1).mean()
+    student = at_least_float32(logits)
+    teacher = teacher_logits.detach().to(student.dtype)
+    goal = log_probs(teacher, scale=1 / temperature, entropy=True)
+    divergence = (goal.negative_entropy - log_probs(student, goal.probs, scale=1 / temperature).target).mean()
     return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * divergence
+
+
+@claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
+def self_distillation(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    teacher_logits: Tensor,
+    temperature: Annotated[float | Tensor, POSITIVE] = 1.0,
+    alpha: Annotated[float | Tensor, UNIT] = 0.5,
+    hard: Callable[..., Tensor] = cross_entropy,
+) -> Tensor:
+    """`distillation` from a model like the student's own, trained on the same data.
+
+        loss = (1 - α) · hard(z, y) + α · T² · mean_i KL(softmax(z_t / T) ‖ softmax(z / T))
+
+    The formula is the other's; what differs is that a training gives it a teacher of the student's own model, and the
+    defaults: labels and an unsoftened teacher in equal parts. α = 1 learns from the teacher alone.
+
+    Args:
+        logits: the student's unnormalised log-probabilities z, float [N, K] or [N, K, H, W].
+        targets: what `hard` takes.
+        teacher_logits: z_t, shaped like the logits; no gradient flows into it.
+        temperature: T > 0.
+        alpha: α in [0, 1], the teacher's share.
+        hard: any loss of the labels, `hard(logits, targets)`.
+
+    Returns:
+        Mean loss in nats, scalar.
+
+    Raises:
+        ShapeError: if shapes or dtypes disagree.
+
+    Source: Furlanello et al. 2018, "Born-Again Neural Networks".
+    """
+    return distillation(logits, targets, teacher_logits=teacher_logits, temperature=temperature, alpha=alpha, hard=hard)
+
+
+# For `lossbench.build`: the teacher is a run of the student's own model.
+self_distillation.teacher_model = "own"  # type: ignore[attr-defined]
 
 
 @claim(cross_entropy_at={"beta": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -90,10 +131,10 @@ def logit_matching(
 
     Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2.1; Müller et al. 2019 use it.
     """
-    check_shapes(logits, targets)
+    check_shapes(logits, targets, one_label=False)  # `hard` says what it takes
     check_teacher(logits, teacher_logits)
     student = at_least_float32(logits)
-    distance = (student - teacher_logits.detach().to(student.dtype)).square().mean() / 2
+    distance = sum_of_squares(student - teacher_logits.detach().to(student.dtype)).mean() / (2 * student.shape[1])
     return (1 - beta) * hard(logits, targets) + beta * distance
 
 
@@ -134,13 +175,13 @@ def virtual_teacher(
     Source: Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization", eq. 9 and 10.
     """
     check_shapes(logits, targets, soft=False)
-    student = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
+    student = log_probs(at_least_float32(logits), targets, ignore_index, scale=1 / temperature)
     num_others = logits.shape[1] - 1
-    a = torch.as_tensor(correct_probability, dtype=student.dtype, device=student.device)
+    a = torch.as_tensor(correct_probability, dtype=student.total.dtype, device=logits.device)
     odds = (a * num_others / (1 - a)) ** (1 / temperature)  # of the label against one other class, softened
     other = 1 / (odds + num_others)
     label = odds * other
     negative_entropy = label * label.log() + num_others * other * other.log()
-    cross_term = (label - other) * at_target(student, targets, ignore_index) + other * student.sum(1)
+    cross_term = (label - other) * student.target + other * student.total
     divergence = mean_over_labelled(negative_entropy - cross_term, targets, ignore_index)
     return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * divergence

@@ -11,6 +11,7 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
+from lossbench.losses.log_probs import log_probs
 from lossbench.losses.targets import at_least_float32, at_target, expected_loss, is_labelled, mean_over_labelled
 
 
@@ -52,10 +53,10 @@ def focal(
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4 and 5.
     """
     check_shapes(logits, targets)
-    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
-    losses = expected_loss(lambda log_p: -(_remainder(log_p) ** gamma) * log_p, log_probs, targets, ignore_index)
+    log_p_all = F.log_softmax(at_least_float32(logits), dim=1)
+    losses = expected_loss(lambda log_p: -(_remainder(log_p) ** gamma) * log_p, log_p_all, targets, ignore_index)
     if class_weights is not None:
-        class_weights = per_class("class_weights", class_weights, log_probs).expand_as(log_probs)
+        class_weights = per_class("class_weights", class_weights, log_p_all).expand_as(log_p_all)
         class_weights = at_target(class_weights, targets, ignore_index)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights, class_weights)
 
@@ -136,15 +137,16 @@ def dual_focal(
     Source: Tao et al. 2023, "Dual Focal Loss for Calibration", eq. 8; γ from its Table 13.
     """
     check_shapes(logits, targets, soft=False)
-    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
+    logits = at_least_float32(logits)
+    log_p = log_probs(logits, targets, ignore_index)
     labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
     # The runner-up's index is found without gradient and its value gathered: backward then touches one entry, not K.
-    below = log_probs.detach()
-    label = below.gather(1, labels)
-    best, runner_up = torch.where(below < label, below, -torch.inf).max(1, keepdim=True)
-    log_p, log_below = log_probs.gather(1, torch.cat([labels, runner_up], 1)).split(1, 1)
-    p_below = log_below.exp() * best.isfinite()
-    losses = -((_remainder(log_p) + p_below) ** gamma * log_p).squeeze(1)
+    # The threshold, not torch.where, whose comparison takes ten times as long.
+    lead = F.threshold(logits.detach().gather(1, labels) - logits.detach(), 0.0, torch.inf)
+    lead, runner_up = lead.min(1, keepdim=True)
+    log_below = logits.gather(1, runner_up).squeeze(1) - log_p.log_partition
+    p_below = log_below.exp() * lead.squeeze(1).isfinite()
+    losses = -((_remainder(log_p.target) + p_below) ** gamma * log_p.target)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 
 

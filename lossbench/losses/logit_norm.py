@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import POSITIVE
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
+from lossbench.losses.log_probs import log_probs
+from lossbench.losses.targets import at_least_float32, mean_over_labelled
 
 
 @link("normalized")
@@ -49,7 +49,6 @@ def logit_norm(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    norm = torch.linalg.vector_norm(logits, dim=1, keepdim=True) + 1e-7
-    scaled = logits * (1 / (temperature * norm))  # a product: the backward of a quotient takes two passes more
-    losses = -at_target(F.log_softmax(scaled, dim=1), targets, ignore_index)
+    norm = torch.linalg.vector_norm(logits, dim=1) + 1e-7
+    losses = -log_probs(logits, targets, ignore_index, scale=1 / (temperature * norm)).target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
+from lossbench.losses.log_probs import log_probs
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, subtract_target
 
 
@@ -51,7 +51,7 @@ def logit_adjusted(
     logits = at_least_float32(logits)
     # Counts in the place of frequencies differ by τ log N in every class, which softmax does not see.
     adjusted = logits + tau * _counts(class_counts, logits).log()
-    losses = -at_target(F.log_softmax(adjusted, dim=1), targets, ignore_index)
+    losses = -log_probs(adjusted, targets, ignore_index).target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 
 
@@ -130,8 +130,8 @@ def ldam(
     counts = _counts(class_counts, logits)
     margins = max_margin * (counts.amin() / counts) ** 0.25
     margins = at_target(margins.expand_as(logits), targets, ignore_index)
-    shifted = scale * subtract_target(logits, targets, ignore_index, margins)
-    losses = -at_target(F.log_softmax(shifted, dim=1), targets, ignore_index)
+    shifted = subtract_target(logits, targets, ignore_index, margins)
+    losses = -log_probs(shifted, targets, ignore_index, scale=scale).target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE
 from lossbench.losses.checks import check_shapes, per_position
 from lossbench.losses.claims import claim
-from lossbench.losses.targets import at_least_float32, at_target, is_labelled, weighted_mean
+from lossbench.losses.log_probs import log_probs
+from lossbench.losses.targets import at_least_float32, is_labelled, weighted_mean
 
 KERNEL_WIDTH = 0.4
 
@@ -50,21 +50,20 @@ def mmce(
     MMCE_m. λ = 2 is Mukhoti et al. 2020's; the authors' own code for 20 Newsgroups has 4, of the reweighted MMCE_w.
     """
     check_shapes(logits, targets, soft=False)
-    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
-    log_p = at_target(log_probs, targets, ignore_index)
-    weights = is_labelled(targets, ignore_index).to(log_p.dtype)
+    log_p = log_probs(at_least_float32(logits), targets, ignore_index)
+    weights = is_labelled(targets, ignore_index).to(log_p.target.dtype)
     if sample_weights is not None:
-        weights = weights * per_position(sample_weights, log_p)
+        weights = weights * per_position(sample_weights, weights)
 
-    highest, predicted = log_probs.max(1)
-    confidence = highest.exp()
-    residuals = (weights * ((predicted == targets).to(log_p.dtype) - confidence)).flatten()
+    confidence = log_p.highest.exp()
+    is_correct = (log_p.target == log_p.highest).to(weights.dtype)
+    residuals = (weights * (is_correct - confidence)).flatten()
     total = weights.sum()
     squared = _kernel_sum(residuals, confidence.flatten()) / total.where(total > 0, 1.0).square()
     # The gradient of a root is infinite at 0, which is where nothing is left to correct.
     is_positive = squared > 0
     error = torch.where(is_positive, squared.where(is_positive, 1.0).sqrt(), 0.0)
-    return weighted_mean(-log_p, weights) + weight * error
+    return weighted_mean(-log_p.target, weights) + weight * error
 
 
 def _kernel_sum(residuals: Tensor, confidence: Tensor) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossbench.domains import UNIT
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled
+from lossbench.losses.log_probs import log_probs
+from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 1.0}, mean_of_examples=True)
@@ -66,19 +66,19 @@ class OnlineLabelSmoothing(nn.Module):
             ShapeError: if shapes or dtypes disagree, or the targets are probabilities.
         """
         check_shapes(logits, targets, soft=False)
-        log_probs = F.log_softmax(at_least_float32(logits), dim=1)
+        logits = at_least_float32(logits)
         labels = targets.where(is_labelled(targets, self.ignore_index), 0)
-        soft = self.soft_labels.to(log_probs)[labels].movedim(-1, 1)
-        losses = -self.alpha * at_target(log_probs, targets, self.ignore_index)
-        losses = losses - (1 - self.alpha) * (soft * log_probs).sum(1)
+        mixed = (1 - self.alpha) * self.soft_labels.to(logits)
+        mixed.diagonal().add_(self.alpha)
+        log_p = log_probs(logits, mixed[labels].movedim(-1, 1), self.ignore_index)
         if self.training:
-            self._note(log_probs.detach(), targets)
-        return mean_over_labelled(losses, targets, self.ignore_index, sample_weights)
+            self._note(log_p.probs.detach(), labels, targets)
+        return mean_over_labelled(-log_p.target, targets, self.ignore_index, sample_weights)
 
-    def _note(self, log_probs: Tensor, targets: Tensor) -> None:
-        log_p = at_target(log_probs, targets, self.ignore_index)
-        is_correct = (log_p >= log_probs.amax(1)) & is_labelled(targets, self.ignore_index)
-        probs = (log_probs.exp() * is_correct.unsqueeze(1)).movedim(1, -1).flatten(0, -2)
+    def _note(self, probs: Tensor, labels: Tensor, targets: Tensor) -> None:
+        of_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+        is_correct = (of_label >= probs.amax(1)) & is_labelled(targets, self.ignore_index)
+        probs = (probs * is_correct.unsqueeze(1).to(probs.dtype)).movedim(1, -1).flatten(0, -2)
         labels = targets.where(is_correct, 0).flatten()
         self.sums.index_add_(0, labels, probs.to(self.sums))
         self.counts.index_add_(0, labels, is_correct.flatten().to(self.counts))

@@ -48,15 +48,13 @@ def regions(
     check_shapes(logits, targets)
     num_examples, num_classes = logits.shape[:2]
     num_pixels = math.prod(logits.shape[2:])
-    labelled = is_labelled(targets, ignore_index).unsqueeze(1)
-    probs = F.softmax(at_least_float32(logits), dim=1)
-    goal = as_probabilities(targets, probs, ignore_index).reshape(num_examples, num_classes, num_pixels)
-    probs = (probs * labelled).reshape(num_examples, num_classes, num_pixels)
+    probs = F.softmax(at_least_float32(logits), dim=1).reshape(num_examples, num_classes, num_pixels)
+    goal = as_probabilities(targets, logits, ignore_index).to(probs).reshape(num_examples, num_classes, num_pixels)
+    labelled = is_labelled(targets, ignore_index).to(probs.dtype).reshape(num_examples, 1, num_pixels)
 
     scope = (0, 2) if over == "batch" else (2,)
     overlap, actual = (probs * goal).sum(scope), goal.sum(scope)
-    marks = labelled.reshape(num_examples, 1, num_pixels).to(probs.dtype).sum(scope) if include_absent else actual
-    counted = (marks > 0).to(probs.dtype).expand_as(overlap)
+    counted = ((labelled.sum(scope) if include_absent else actual) > 0).to(probs.dtype).expand_as(overlap)
     if squared:
-        return Regions(overlap, probs.square().sum(scope), goal.square().sum(scope), counted)
-    return Regions(overlap, probs.sum(scope), actual, counted)
+        return Regions(overlap, (probs.square() * labelled).sum(scope), goal.square().sum(scope), counted)
+    return Regions(overlap, (probs * labelled).sum(scope), actual, counted)

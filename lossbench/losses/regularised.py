@@ -11,6 +11,7 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, Interval
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
+from lossbench.losses.log_probs import log_probs
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
 
 
@@ -45,10 +46,9 @@ def poly1(
     Source: Leng et al. 2022, "PolyLoss", eq. 6 and its appendix's code.
     """
     check_shapes(logits, targets)
-    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
-    log_p = at_target(log_probs, targets, ignore_index)
-    p = at_target(log_probs.exp(), targets, ignore_index) if targets.is_floating_point() else log_p.exp()
-    return mean_over_labelled(epsilon1 * (1 - p) - log_p, targets, ignore_index, sample_weights)
+    log_p = log_probs(at_least_float32(logits), targets, ignore_index)
+    p = at_target(log_p.probs, targets, ignore_index) if targets.is_floating_point() else log_p.target.exp()
+    return mean_over_labelled(epsilon1 * (1 - p) - log_p.target, targets, ignore_index, sample_weights)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"beta": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -81,9 +81,8 @@ def confidence_penalty(
     Source: Pereyra et al. 2017, "Regularizing Neural Networks by Penalizing Confident Output Distributions", eq. 3.
     """
     check_shapes(logits, targets)
-    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
-    negative_entropy = (log_probs.exp() * log_probs).sum(1)
-    losses = beta * negative_entropy - at_target(log_probs, targets, ignore_index)
+    log_p = log_probs(at_least_float32(logits), targets, ignore_index, entropy=True)
+    losses = beta * log_p.negative_entropy - log_p.target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 
 
@@ -120,10 +119,10 @@ def margin_smoothing(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    log_probs = F.log_softmax(logits, dim=1)
-    largest = logits.max(1, keepdim=True).values
-    penalty = F.relu(largest - margin - logits).sum(1) / logits.shape[1]
-    losses = alpha * penalty - at_target(log_probs, targets, ignore_index)
+    log_p = log_probs(logits, targets, ignore_index)
+    largest = log_p.highest + log_p.log_partition
+    penalty = F.relu((largest - margin).unsqueeze(1) - logits, inplace=True).sum(1) / logits.shape[1]
+    losses = alpha * penalty - log_p.target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 
 
@@ -158,8 +157,7 @@ def max_suppression(
     Source: Zhou et al. 2025, "MaxSup". Its code raises α linearly from 0.1 to 0.2 over the epochs; here it is constant.
     """
     check_shapes(logits, targets)
-    log_probs = F.log_softmax(at_least_float32(logits), dim=1)
+    log_p = log_probs(at_least_float32(logits), targets, ignore_index)
     # Differences of logits are differences of log-probabilities, and these are at hand.
-    penalty = log_probs.max(1).values - log_probs.sum(1) / log_probs.shape[1]
-    losses = alpha * penalty - at_target(log_probs, targets, ignore_index)
+    losses = alpha * (log_p.highest - log_p.total / logits.shape[1]) - log_p.target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE
+from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.overlap import dice
 
 
+@claim(shift_invariant=True, soft_targets=True, mean_of_examples=True)  # as far as both losses claim it
 def weighted_sum(
     logits: Tensor,
     targets: Tensor,

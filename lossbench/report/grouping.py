@@ -142,10 +142,10 @@ def _tells_rows_apart(key: str, configs: Sequence[Mapping[str, Value]]) -> bool:
         return True
     # One value, which some rows lack: no column if the row's own loss, model, … decides whether there is one.
     section = key.partition(".")[0]
-    owner = "loss.name" if section == "teacher" else f"{section}.name"
-    missing: dict[Value, set[bool]] = {}
+    owners = ("loss.name", "dataset.learn") if section == "teacher" else (f"{section}.name",)
+    missing: dict[tuple[Value, ...], set[bool]] = {}
     for config in configs:
-        missing.setdefault(config.get(owner), set()).add(config[key] is None)
+        missing.setdefault(tuple(map(config.get, owners)), set()).add(config[key] is None)
     return any(len(kinds) > 1 for kinds in missing.values())
 
 

@@ -18,6 +18,8 @@ BESIDE = {
     "temperature": "The temperature fitted on the validation split; above 1 the run was overconfident.",
     "teacher_accuracy": "The accuracy of the student's teacher on the test split.",
     "teacher_ece": "The expected calibration error of the student's teacher on the test split, through its own link.",
+    "old_accuracy": "The accuracy on the test examples of the old classes (dataset.old_classes), all classes allowed.",
+    "new_accuracy": "The accuracy on the test examples of the other classes, all classes allowed.",
 }
 
 

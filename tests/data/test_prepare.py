@@ -298,3 +298,62 @@ def test_a_source_with_its_own_masked_splits_keeps_them():
 def test_what_needs_one_label_per_example_is_refused_for_masks(options, message):
     with pytest.raises(ConfigError, match=message):
         prepare(mask_source(), seed=0, **options)
+
+
+def test_the_old_classes_are_a_data_set_of_their_own():
+    # Of 43, 22, 7 to train on, 5, 2, 1 to validate and 12, 6, 2 to test, the first two each.
+    data = prepare(source(), seed=0, old_classes=2, learn="old")
+    assert data.num_classes == data.teacher_classes == 2
+    assert data.class_names == ("a", "b")
+    assert [counts(split) for split in (data.train, data.val, data.test)] == [[43, 22, 0], [5, 2, 0], [12, 6, 0]]
+
+
+def test_the_new_classes_are_trained_and_validated_and_all_are_tested():
+    data = prepare(source((60, 30, 10, 20)), seed=0, old_classes=2, learn="new")
+    assert (data.num_classes, data.teacher_classes) == (4, 2)
+    # 0.2 of 10 and 20 for test, 0.1 of the 8 and 16 left (0.8 and 1.6) for validation, 7 and 14 for training.
+    assert [counts(split, 4) for split in (data.train, data.val)] == [[0, 0, 7, 14], [0, 0, 1, 2]]
+    assert counts(data.test, 4) == [12, 6, 2, 4]
+
+
+def test_old_and_new_examples_are_those_of_the_splits_of_all_classes():
+    options = {"seed": 3, "old_classes": 2, "train_fraction": 0.5, "imbalance_factor": 4.0}
+    everything, old, new = (prepare(source(), learn=learn, **options) for learn in ("all", "old", "new"))
+    for name in ("train", "val"):
+        assert numbers(getattr(old, name)) | numbers(getattr(new, name)) == numbers(getattr(everything, name))
+        assert not numbers(getattr(old, name)) & numbers(getattr(new, name))
+    assert numbers(old.test) < numbers(everything.test) == numbers(new.test)
+
+
+def test_old_classes_that_are_learned_with_the_others_change_no_example():
+    plain, marked = prepare(source(), seed=0), prepare(source(), seed=0, old_classes=2)
+    assert plain.fingerprints == marked.fingerprints
+    assert marked.teacher_classes == 3
+
+
+def test_label_noise_within_the_old_classes_stays_there():
+    noisy = prepare(source(), seed=0, old_classes=2, learn="old", label_noise=1.0)
+    assert counts(noisy.train) == [22, 43, 0]  # each of two classes becomes the other
+
+
+@pytest.mark.parametrize("old_classes", [1, 3, 4])
+def test_one_old_class_or_no_new_one_is_an_error(old_classes):
+    with pytest.raises(ConfigError, match=f"at least 2 and fewer than the 3 classes; got {old_classes}"):
+        prepare(source(), seed=0, old_classes=old_classes)
+
+
+@pytest.mark.parametrize("learn", ["old", "new"])
+def test_a_part_of_the_classes_without_old_ones_is_an_error(learn):
+    with pytest.raises(ConfigError, match=rf"learn={learn} needs dataset\.old_classes"):
+        prepare(source(), seed=0, learn=learn)
+
+
+def test_a_split_without_an_example_of_the_new_classes_is_an_error():
+    own = source((5, 5, 0)).train
+    with pytest.raises(DataError, match=r"learn=new leaves no validation example"):
+        prepare(source(val=own), seed=0, old_classes=2, learn="new")
+
+
+def test_old_classes_of_masks_are_an_error():
+    with pytest.raises(ConfigError, match=r"dataset\.old_classes=2 needs one label per example.*old_classes=0$"):
+        prepare(mask_source(), seed=0, old_classes=2)

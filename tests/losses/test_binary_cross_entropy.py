@@ -68,6 +68,7 @@ def test_torch_agrees_on_several_labels_per_example(shape):
     generator = torch.Generator().manual_seed(0)
     logits, soft = torch.randn(shape, generator=generator), torch.rand(shape, generator=generator)
     weight = torch.tensor([1.0, 2.0, 0.5])
+    # Its mean would divide by the classes as well.
     reference = F.binary_cross_entropy_with_logits(
         logits.movedim(1, -1), soft.movedim(1, -1), pos_weight=weight, reduction="none"
     )

@@ -1,13 +1,14 @@
 """What counts in the mean, for every loss that says so in its signature; and who refuses soft targets."""
 
 import inspect
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lossbench import losses
-from lossbench.errors import ShapeError
+from lossbench.errors import DataError, ShapeError
 
 GIVEN = {"class_counts": torch.tensor([5, 1, 3])}
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -105,3 +106,33 @@ def test_where_all_is_ignored_the_loss_and_its_gradient_are_zero(name):
     (gradient,) = torch.autograd.grad(loss, logits)
     assert loss.item() == 0.0
     assert not gradient.any()
+
+
+BAD = {
+    "sums to 0.9": ([0.9, 0.0, 0.0], "sum to 1 over the classes; got a sum of 0.9"),
+    "negative": ([1.2, -0.2, 0.0], r"lie in \[0, 1\]; got -0.2"),
+    "above one": ([1.5, 0.0, 0.0], r"lie in \[0, 1\]; got 1.5"),
+    "nan": ([float("nan"), 1.0, 0.0], r"lie in \[0, 1\]; got nan"),
+}
+
+
+@pytest.mark.parametrize("name", SOFT)
+@pytest.mark.parametrize("wrong", BAD)
+def test_what_are_no_probabilities_are_refused(name, wrong):
+    row, message = BAD[wrong]
+    if wrong == "sums to 0.9" and name == "binary_cross_entropy":
+        return  # several labels per example, or none: each is a probability of its own
+    targets = torch.tensor([[0.0, 0.5, 0.5], row])
+    with pytest.raises(DataError, match=message):
+        bind(name)(torch.zeros(2, 3), targets)
+
+
+def test_the_targets_of_stacked_models_are_taken_at_their_word():
+    targets = torch.stack([torch.eye(3), 2 * torch.eye(3)])
+    stacked = torch.func.vmap(losses.cross_entropy)(torch.zeros(2, 3, 3), targets)
+    # of uniform p the loss is log 3 times the sum of the targets
+    assert stacked.tolist() == pytest.approx([math.log(3), 2 * math.log(3)])
+
+
+def test_no_example_is_no_wrong_target():
+    assert losses.cross_entropy(torch.zeros(0, 3), torch.zeros(0, 3)).item() == 0.0

@@ -2,9 +2,17 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lossbench.errors import ShapeError
-from lossbench.losses import binary_cross_entropy, cross_entropy, distillation, logit_matching, virtual_teacher
+from lossbench.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    distillation,
+    logit_matching,
+    self_distillation,
+    virtual_teacher,
+)
 
 # At T = 1: student (1/2, 1/2), teacher (3/4, 1/4).
 STUDENT = torch.zeros(1, 2, dtype=torch.float64)
@@ -33,6 +41,31 @@ def test_the_divergence_is_averaged_over_examples_and_not_over_classes():
     student, teacher = STUDENT.expand(2, 2), torch.cat([TEACHER, STUDENT])
     loss = distillation(student, TARGETS.expand(2), teacher_logits=teacher, temperature=1.0, alpha=1.0)
     assert loss.item() == pytest.approx(KL / 2)  # KL of the first example, 0 of the second
+
+
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_torch_agrees_on_the_divergence_by_its_batchmean(temperature):
+    student, teacher, targets = random_logits(6, 4, seed=0), random_logits(6, 4, seed=1), torch.arange(6) % 4
+    log_probs = [(logits / temperature).log_softmax(1) for logits in (student, teacher)]
+    reference = temperature**2 * F.kl_div(*log_probs, log_target=True, reduction="batchmean")
+    loss = distillation(student, targets, teacher_logits=teacher, temperature=temperature, alpha=1.0)
+    assert loss.item() == pytest.approx(reference.item())
+
+
+def test_torchs_batchmean_sums_over_the_pixels_where_we_average():
+    # One example of 3 pixels that all have the divergence KL
+    student, teacher = (logits.reshape(1, 2, 1, 1).expand(1, 2, 1, 3) for logits in (STUDENT, TEACHER))
+    log_probs = student.log_softmax(1), teacher.log_softmax(1)
+    assert F.kl_div(*log_probs, log_target=True, reduction="batchmean").item() == pytest.approx(3 * KL)
+    targets = torch.zeros(1, 1, 3, dtype=torch.int64)
+    loss = distillation(student, targets, teacher_logits=teacher, temperature=1.0, alpha=1.0)
+    assert loss.item() == pytest.approx(KL)
+
+
+def test_torch_agrees_on_half_the_mean_squared_error_of_logits():
+    student, teacher = random_logits(6, 4, seed=0), random_logits(6, 4, seed=1)
+    loss = logit_matching(student, torch.arange(6) % 4, teacher_logits=teacher, beta=1.0)
+    assert loss.item() == pytest.approx(F.mse_loss(student, teacher).item() / 2)
 
 
 def test_alpha_zero_is_the_hard_loss():
@@ -148,3 +181,14 @@ def test_the_virtual_teacher_is_silent_at_ignored_positions():
     logits, targets = random_logits(6, 4, seed=0), torch.arange(6) % 4
     ignoring = virtual_teacher(logits, torch.tensor([0, 1, 2, 3, -100, -100]))
     assert ignoring.item() == pytest.approx(virtual_teacher(logits[:4], targets[:4]).item())
+
+
+def test_self_distillation_takes_the_labels_and_an_unsoftened_teacher_in_equal_parts():
+    loss = self_distillation(STUDENT, TARGETS, teacher_logits=TEACHER)
+    assert loss.item() == pytest.approx(0.5 * LOG2 + 0.5 * KL)
+
+
+def test_self_distillation_is_distillation_at_the_same_settings():
+    logits, teacher, targets = random_logits(6, 4, seed=0), random_logits(6, 4, seed=1), torch.arange(6) % 4
+    settings = {"teacher_logits": teacher, "temperature": 3.0, "alpha": 0.7, "hard": binary_cross_entropy}
+    assert self_distillation(logits, targets, **settings).item() == distillation(logits, targets, **settings).item()

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import sigmoid_focal_loss
 
 from lossbench.losses import cross_entropy, dual_focal, flsd, focal
 
@@ -28,22 +29,32 @@ def test_focal_of_soft_targets_is_the_expectation_over_the_labels():
     assert focal(LOGITS[:1], soft, gamma=1.0).item() == pytest.approx((LOG2 / 2 + 1.5 * LOG2) / 2)
 
 
-def test_detection_libraries_divide_by_the_count_where_we_divide_by_the_weights():
-    # One example, p_y = 1/2, γ = 2, weight 1/4: theirs is 1/4 · 1/4 · log 2, ours 1/4 · log 2 at any weight.
-    ours = focal(LOGITS[:1], TARGETS[:1], gamma=2.0, class_weights=[0.25, 1.0, 1.0])
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_torchvision_agrees_on_two_classes_whose_second_logit_is_the_log_odds(gamma):
+    # softmax(0, z) = (1 - σ(z), σ(z)); alpha=-1 is no weight
+    log_odds = torch.tensor([-2.0, 0.5, 3.0, 0.0])
+    targets = torch.tensor([0, 0, 1, 1])
+    reference = sigmoid_focal_loss(log_odds, targets.float(), alpha=-1, gamma=gamma, reduction="mean")
+    loss = focal(torch.stack([torch.zeros(4), log_odds], 1), targets, gamma=gamma)
+    assert loss.item() == pytest.approx(reference.item())
+
+
+def test_torchvision_divides_by_the_count_where_we_divide_by_the_weights():
+    # Two examples, p_y = 1/2, γ = 2, (1/2)² log 2 each; α = 1/4 weighs class 1 by 1/4 and class 0 by 3/4.
+    # Theirs: (3/4 + 1/4)/2 of that, so that its default α halves the learning rate. Ours: all of it.
+    targets = torch.tensor([0, 1])
+    theirs = sigmoid_focal_loss(torch.zeros(2), targets.float(), alpha=0.25, gamma=2.0, reduction="mean")
+    assert theirs.item() == pytest.approx(LOG2 / 8)
+    ours = focal(torch.zeros(2, 2), targets, gamma=2.0, class_weights=[0.75, 0.25])
     assert ours.item() == pytest.approx(LOG2 / 4)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 2.0, 3.0])
-def test_monai_agrees_on_focal(gamma):
-    monai = pytest.importorskip("monai.losses", reason="an oracle of the dev environment, not of every one")
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(4, 5, 6, 6, generator=generator)
-    targets = torch.randint(5, (4, 6, 6), generator=generator)
-    theirs = monai.FocalLoss(gamma=gamma, use_softmax=True, to_onehot_y=True, reduction="none")
-    # It keeps the class axis, with zeros for the other classes.
-    reference = theirs(logits, targets.unsqueeze(1)).sum(1).mean()
-    assert focal(logits, targets, gamma=gamma).item() == pytest.approx(reference.item(), abs=1e-6)
+def test_torchvision_asks_one_question_per_class_where_we_ask_for_one_of_k():
+    # Logits 0, K = 3, γ = 2. Theirs, summed: three times (1/2)² log 2. Ours: p_y = 1/3, (2/3)² log 3.
+    one_hot = torch.tensor([[1.0, 0.0, 0.0]])
+    theirs = sigmoid_focal_loss(torch.zeros(1, 3), one_hot, alpha=-1, gamma=2.0, reduction="sum")
+    assert theirs.item() == pytest.approx(3 / 4 * LOG2)
+    assert focal(torch.zeros(1, 3), torch.tensor([0]), gamma=2.0).item() == pytest.approx(4 / 9 * LOG3)
 
 
 def test_flsd_has_a_larger_exponent_below_the_threshold():

@@ -177,39 +177,3 @@ def test_all_ignored_is_zero_in_generalized_dice_too(over, include_absent):
     value.backward()
     assert value.item() == 0.0
     assert torch.equal(logits.grad, torch.zeros_like(LOGITS))
-
-
-def present_in_every_example(seed=0):
-    """Logits and targets [4, 3, 8, 8] where each class has pixels in each example, which MONAI presumes."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(4, 3, 8, 8, generator=generator)
-    return logits, torch.randint(3, (4, 8, 8), generator=generator)
-
-
-@pytest.mark.parametrize("squared", [False, True])
-@pytest.mark.parametrize("over", ["batch", "example"])
-def test_monai_agrees_on_dice(squared, over):
-    monai = pytest.importorskip("monai.losses", reason="an oracle of the dev environment, not of every one")
-    logits, targets = present_in_every_example()
-    theirs = monai.DiceLoss(softmax=True, to_onehot_y=True, squared_pred=squared, batch=over == "batch")
-    reference = theirs(logits, targets.unsqueeze(1))
-    assert dice(logits, targets, squared=squared, over=over).item() == pytest.approx(reference.item(), abs=1e-5)
-
-
-@pytest.mark.parametrize("over", ["batch", "example"])
-def test_monai_agrees_on_generalized_dice_but_for_its_smoothing(over):
-    monai = pytest.importorskip("monai.losses", reason="an oracle of the dev environment, not of every one")
-    logits, targets = present_in_every_example()
-    theirs = monai.GeneralizedDiceLoss(
-        softmax=True, to_onehot_y=True, batch=over == "batch", smooth_nr=0.0, smooth_dr=0.0
-    )
-    reference = theirs(logits, targets.unsqueeze(1))
-    loss = generalized_dice(logits, targets, over=over, smooth=TINY)
-    assert loss.item() == pytest.approx(reference.item(), abs=1e-5)
-
-
-def test_monai_counts_absent_classes_where_we_leave_them_out():
-    # One example of class 0 alone with p = 1/2: class 0 has 1 - 2/3 = 1/3. MONAI averages the absent class's 1 in.
-    loss = dice(LOGITS[1:], TARGETS[1:], smooth=TINY)
-    assert loss.item() == pytest.approx(1 / 3)
-    assert dice(LOGITS[1:], TARGETS[1:], smooth=TINY, include_absent=True).item() == pytest.approx((1 / 3 + 1) / 2)

@@ -21,6 +21,13 @@ def test_brier_is_the_metric():
     assert brier(logits, targets).item() == pytest.approx(brier_score(logits, targets), rel=1e-5)
 
 
+def test_torchs_mean_squared_error_divides_by_the_number_of_classes_and_brier_does_not():
+    # K = 3: a third of (3/8 + 3/32)/2
+    reference = F.mse_loss(LOGITS.softmax(1), F.one_hot(TARGETS, 3).double())
+    assert reference.item() == pytest.approx((3 / 8 + 3 / 32) / 2 / 3)
+    assert brier(LOGITS, TARGETS).item() == pytest.approx(3 * reference.item())
+
+
 def test_brier_is_2_for_a_certain_mistake():
     assert brier(torch.tensor([[1e4, -1e4]]), torch.tensor([1])).item() == pytest.approx(2.0)
 

@@ -1,7 +1,6 @@
 """Models that give a class for each pixel."""
 
 import sys
-from types import ModuleType
 
 import pytest
 import torch
@@ -100,16 +99,8 @@ def test_without_the_extra_one_line_names_it(monkeypatch: pytest.MonkeyPatch) ->
         models.smp_model((3, 32, 32), 3)
 
 
-@pytest.fixture
-def smp() -> ModuleType:
-    module: ModuleType = pytest.importorskip(
-        "segmentation_models_pytorch", reason="the extra is not installed: pip install 'lossbench[smp]'"
-    )
-    return module
-
-
 @pytest.mark.parametrize(("architecture", "channels"), [("Unet", 3), ("FPN", 1), ("DeepLabV3Plus", 3)])
-def test_smp_models_give_logits_of_the_size_of_the_image(smp: ModuleType, architecture: str, channels: int) -> None:
+def test_smp_models_give_logits_of_the_size_of_the_image(architecture: str, channels: int) -> None:
     model = models.smp_model((channels, 64, 32), 5, architecture=architecture)
     assert all(module.training for module in model.modules())
     assert model(torch.zeros(2, channels, 64, 32)).shape == (2, 5, 64, 32)
@@ -131,7 +122,7 @@ def test_smp_models_give_logits_of_the_size_of_the_image(smp: ModuleType, archit
     ],
 )
 def test_what_smp_cannot_build_is_refused_in_one_line(
-    smp: ModuleType, input_shape: tuple[int, ...], options: dict[str, str], message: str
+    input_shape: tuple[int, ...], options: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         models.smp_model(input_shape, 3, **options)

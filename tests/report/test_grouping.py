@@ -74,6 +74,11 @@ def test_two_keys_of_one_short_name_are_shown_in_full(run, frame):
     assert headings(table) == ["loss.alpha", "optimizer.alpha"]
 
 
+def test_the_teacher_that_a_run_on_new_classes_goes_on_from_is_no_column_where_all_have_the_same(run, frame):
+    runs = [run(dataset__learn="all"), run(dataset__learn="new", teacher__epochs=5)]
+    assert headings(tabulate(frame(*runs))) == ["learn"]
+
+
 def test_a_teachers_model_is_not_confused_with_the_students(run, frame):
     students = [run("distillation", teacher__model__name=name) for name in ("mlp", "cnn")]
     assert headings(tabulate(frame(*students))) == ["teacher model"]

@@ -1,0 +1,141 @@
+"""What losses read of log softmax(z), with one backward for all of it.
+
+Most losses want a few sums over the classes of log p. Autograd would write out log p, p and the gradient of each sum,
+[N, K] each, going over memory for every one. Here the forward keeps p alone, and the backward writes the gradient once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lossbench.losses.targets import is_labelled
+
+
+class LogProbs(NamedTuple):
+    """Sums over the classes of log p = log softmax(z · scale), a number per position, [N] or [N, H, W]."""
+
+    target: Tensor  # Σ_k t_k log p_k, which is log p_y for class indices; at an ignored position that of any class
+    total: Tensor  # Σ_k log p_k
+    highest: Tensor  # max_k log p_k; equal ones share its gradient
+    negative_entropy: Tensor  # Σ_k p_k log p_k
+    log_partition: Tensor  # log Σ_k exp(z_k · scale)
+    probs: Tensor  # p itself, [N, K] or [N, K, H, W]
+
+
+def log_probs(
+    logits: Tensor,
+    targets: Tensor | None = None,
+    ignore_index: int = -100,
+    *,
+    scale: float | Tensor = 1.0,
+    entropy: bool = False,
+) -> LogProbs:
+    """Compute sums over the classes of log softmax(z · scale).
+
+    Args:
+        logits: z, float32 or wider, [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or weights t shaped like the logits, into which no
+            gradient flows; None where `target` is not wanted, which is nan then.
+        ignore_index: the index that marks a position to leave out.
+        scale: > 0, one over a temperature: a number, a scalar tensor, or one for each position, [N] or [N, H, W].
+        entropy: whether `negative_entropy` is wanted. It takes another pass over memory each way; without, it is nan.
+    """
+    if targets is not None:
+        if targets.is_floating_point():
+            targets = targets.detach().to(logits)
+        else:
+            targets = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
+    return LogProbs(*_LogProbs.apply(logits, targets, scale, entropy))
+
+
+class _LogProbs(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, targets: Tensor | None, scale: float | Tensor, entropy: bool) -> tuple[Tensor, ...]:
+        num_classes = logits.shape[1]
+        scaled = _scaled(logits, scale)
+        probs = torch.softmax(scaled, 1)
+        # log p = (z - max z) + log max p: the difference is exact where it matters, and max p ≥ 1/K.
+        peak, highest = scaled.amax(1), probs.amax(1).log()
+        if targets is None:
+            target = torch.full_like(peak, torch.nan)
+        elif targets.is_floating_point():
+            mass = targets.sum(1)
+            target = (_dot(targets, scaled) - mass * peak) + mass * highest
+        else:
+            target = (scaled.gather(1, targets).squeeze(1) - peak) + highest
+        total = (scaled.sum(1) - num_classes * peak) + num_classes * highest
+        negative_entropy = (_dot(probs, scaled) - peak) + highest if entropy else torch.full_like(peak, torch.nan)
+        return target, total, highest, negative_entropy, peak - highest, probs
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        logits, targets, scale, _ = inputs
+        ctx.set_materialize_grads(False)  # most losses read one or two of the sums
+        ctx.scale = None if isinstance(scale, Tensor) else scale
+        ctx.save_for_backward(logits, targets, scale if isinstance(scale, Tensor) else None, *output[3:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        logits, targets, scale, negative_entropy, log_partition, probs = ctx.saved_tensors
+        scale = ctx.scale if scale is None else scale
+        is_soft = targets is not None and targets.is_floating_point()
+        # Each weight is brought to the scale here, while it is a number per position.
+        of_target, of_total, of_highest, of_entropy, of_partition, of_probs = (
+            None if gradient is None else _scaled(gradient, scale) for gradient in gradients
+        )
+
+        # d log p_j / d z_k = [j = k] - p_k: each sum takes its weight off p, and p log p adds its own slope.
+        share = torch.zeros_like(log_partition) if of_partition is None else of_partition
+        if of_target is not None:
+            share = share - (of_target * targets.sum(1) if is_soft else of_target)
+        if of_total is not None:
+            share = share - logits.shape[1] * of_total
+        if of_highest is not None:
+            share = share - of_highest
+        if of_entropy is not None:
+            share = share - of_entropy * (log_partition + negative_entropy)
+        if of_probs is not None:
+            share = share - _dot(of_probs, probs)
+        share = share.unsqueeze(1)
+
+        # In place where a fresh tensor is at hand: a new one of this size costs as much as three passes over it. Under
+        # vmap what is written to must be stacked wherever what is added is, hence the zeros.
+        if of_entropy is not None:
+            gradient = (logits * (_scaled(of_entropy, scale).unsqueeze(1) + torch.zeros_like(share))).add_(share)
+            gradient = (gradient if of_probs is None else gradient.add_(of_probs)).mul_(probs)
+        else:
+            gradient = (share if of_probs is None else share + of_probs) * probs
+        if of_total is not None:
+            gradient.add_(of_total.unsqueeze(1))
+        if of_target is not None and is_soft:
+            gradient.add_(targets * of_target.unsqueeze(1))
+        elif of_target is not None:
+            gradient.scatter_add_(1, targets, of_target.unsqueeze(1))
+        if of_highest is not None:
+            peak = logits.amax(1, keepdim=True) + torch.zeros_like(share)
+            is_highest = (logits - peak).sign_().add_(1)  # a comparison takes five times as long
+            gradient.add_(is_highest.mul_(of_highest.unsqueeze(1) / is_highest.sum(1, keepdim=True)))
+
+        if not ctx.needs_input_grad[2]:
+            return gradient, None, None, None
+        of_scale = _dot(gradient, logits) / scale
+        return gradient, None, of_scale if scale.ndim else of_scale.sum(), None
+
+
+def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:
+    if isinstance(scale, Tensor):
+        return values * (scale.unsqueeze(1) if 0 < scale.ndim < values.ndim else scale)
+    return (
+        values if scale == 1.0 else values * scale
+    )  # by the number 1, most losses' default, without a pass over memory
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    # Not einsum or matmul, which autocast would run in bf16.
+    product: Tensor = torch.linalg.vecdot(a, b, dim=1)
+    return product

@@ -1,0 +1,156 @@
+#!/usr/bin/env python
+"""Forward plus backward of every loss beside a reference, turn by turn in one process.
+
+Losses of examples, at [4096, 1000] float32, stand beside `F.cross_entropy(label_smoothing=0.1)`; losses of regions, at
+[8, 4, 128, 128], beside MONAI's loss of the same name, or segmentation_models_pytorch's where MONAI has none. A ratio
+below 1 is faster, or smaller, than the reference. Time is the fastest round of the loss by the fastest of the reference,
+which takes its turn right after it, so that a busy machine slows both; beside it are the quartiles over the rounds.
+Memory is the peak of what forward and backward allocate.
+
+    .venv/bin/python scripts/bench/losses.py [--device cuda] [--rounds 30] [--threads 1] [--output results/loss_speed/table.md] [LOSS …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts bytes writes to stderr otherwise
+
+import monai.losses
+import segmentation_models_pytorch.losses as smp
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from lossbench import losses
+
+POINTWISE, REGION = (4096, 1000), (8, 4, 128, 128)
+Loss = Callable[[Tensor], Tensor]
+
+
+def references(targets: Tensor) -> dict[str, tuple[str, Loss]]:
+    """The losses of regions and whom they are held against."""
+    options = {"softmax": True, "to_onehot_y": True, "batch": True}
+    channel = targets.unsqueeze(1)
+    peers = {
+        "dice": monai.losses.DiceLoss(**options),
+        "log_cosh_dice": monai.losses.DiceLoss(**options),
+        "generalized_dice": monai.losses.GeneralizedDiceLoss(**options),
+        "dice_cross_entropy": monai.losses.DiceCELoss(**options),
+        "tversky": monai.losses.TverskyLoss(**options),
+        "focal_tversky": monai.losses.TverskyLoss(**options),
+    }
+    found = {name: (f"MONAI {type(peer).__name__}", _of(peer, channel)) for name, peer in peers.items()}
+    return {**found, "lovasz_softmax": ("smp LovaszLoss", _of(smp.LovaszLoss("multiclass"), targets))}
+
+
+def _of(loss: Callable[[Tensor, Tensor], Tensor], targets: Tensor) -> Loss:
+    return lambda logits: loss(logits, targets)
+
+
+def ours(name: str, logits: Tensor, targets: Tensor) -> Loss:
+    """Bind a loss to its targets and to whatever else it declares."""
+    function = getattr(losses, name)
+    num_classes = logits.shape[1]
+    if inspect.isclass(function):
+        return _of(function(num_classes).to(logits.device), targets)
+    generator = torch.Generator().manual_seed(1)
+    teacher = (2 * torch.randn(logits.shape, generator=generator)).to(logits.device)
+    extras = {
+        "teacher_logits": teacher[:, : num_classes // 2].contiguous()
+        if name == "incremental_distillation"
+        else teacher,
+        "class_counts": torch.randint(1, 500, (num_classes,), generator=generator).to(logits.device),
+    }
+    extras = {key: extra for key, extra in extras.items() if key in inspect.signature(function).parameters}
+    return lambda logits: function(logits, targets, **extras)
+
+
+def seconds(loss: Loss, logits: Tensor) -> float:
+    """Time one forward and backward."""
+    leaf = logits.clone().requires_grad_()
+    _wait(logits)
+    started = time.perf_counter()
+    loss(leaf).backward()
+    _wait(logits)
+    return time.perf_counter() - started
+
+
+def peak_bytes(loss: Loss, logits: Tensor) -> int:
+    """Return the most that forward and backward hold at a time, the gradient with it and the logits without."""
+    leaf = logits.clone().requires_grad_()
+    if logits.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        loss(leaf).backward()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        loss(leaf).backward()
+    held = peak = 0
+    for event in sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def _wait(tensor: Tensor) -> None:
+    if tensor.is_cuda:
+        torch.cuda.synchronize()
+
+
+def measure(name: str, device: str, rounds: int) -> str:
+    """Return a row of the table."""
+    generator = torch.Generator().manual_seed(0)
+    shape = REGION if name in _REGION_LOSSES else POINTWISE
+    logits = (2 * torch.randn(shape, generator=generator)).to(device)
+    targets = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator).to(device)
+    plain = ("F.cross_entropy", lambda logits: F.cross_entropy(logits, targets, label_smoothing=0.1))
+    whom, reference = references(targets).get(name, plain)
+    loss = ours(name, logits, targets)
+    pairs = [(seconds(loss, logits), seconds(reference, logits)) for _ in range(rounds + 3)][3:]  # three to warm up
+    fastest, theirs = min(own for own, _ in pairs), min(other for _, other in pairs)
+    low, _, high = statistics.quantiles([own / other for own, other in pairs], n=4)
+    memory = peak_bytes(loss, logits) / peak_bytes(reference, logits)
+    return f"| {name} | {whom} | {fastest * 1e3:.1f} | {fastest / theirs:.2f} | {low:.2f}–{high:.2f} | {memory:.2f} |"
+
+
+_REGION_LOSSES = references(torch.zeros(1, 1, dtype=torch.int64)).keys()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="LOSS", help="all where none is named")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    machine = torch.cuda.get_device_name() if arguments.device != "cpu" else platform.machine()
+    lines = [
+        f"torch {torch.__version__}, {machine}, {arguments.threads} thread(s), {arguments.rounds} rounds",
+        "",
+        "| loss | beside | ms | time ratio | quartiles | memory ratio |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    print("\n".join(lines), flush=True)
+    for name in arguments.names or losses.__all__:
+        lines.append(measure(name, arguments.device, arguments.rounds))
+        print(lines[-1], flush=True)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
