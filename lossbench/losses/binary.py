@@ -57,7 +57,9 @@ def binary_cross_entropy(
     if isinstance(pos_weight, Tensor) and pos_weight.ndim > 0:
         pos_weight = per_class("pos_weight", pos_weight, logits)
     if targets.is_floating_point() or (isinstance(pos_weight, Tensor) and pos_weight.ndim > 0):
-        smoothed = (1 - epsilon) * as_probabilities(targets, logits, ignore_index) + epsilon / logits.shape[1]
+        smoothed = (1 - epsilon) * as_probabilities(
+            targets, logits, is_labelled(targets, ignore_index)
+        ) + epsilon / logits.shape[1]
         # log(1 - σ(z)) = log σ(-z), which stays finite where σ(z) rounds to 1.
         losses = -(pos_weight * smoothed * F.logsigmoid(logits) + (1 - smoothed) * F.logsigmoid(-logits)).sum(1)
     else:

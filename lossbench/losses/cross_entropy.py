@@ -10,7 +10,7 @@ from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.log_probs import log_probs
+from lossbench.losses.log_probs import LogProbs, log_probs
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
 
 
@@ -68,15 +68,38 @@ def cross_entropy(
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
     log_p = log_probs(logits, targets, ignore_index, scale=1 / temperature)
+    losses = smoothed_cross_entropy(log_p, logits, epsilon, prior, temperature)
+    weights = None if class_weights is None else weights_of_targets(class_weights, logits, targets, ignore_index)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights, weights)
+
+
+def smoothed_cross_entropy(
+    log_p: LogProbs,
+    logits: Tensor,
+    epsilon: float | Tensor,
+    prior: Tensor | list[float] | str | None,
+    temperature: float | Tensor,
+) -> Tensor:
+    """Return (1 - ε) · H(t, p) + ε · H(u, p) of each position, [N] or [N, H, W].
+
+    Args:
+        log_p: of softmax(z / T).
+        logits: z.
+        epsilon: ε.
+        prior: u; None is uniform.
+        temperature: T.
+    """
     if prior is None:
         prior_term = -log_p.total / logits.shape[1]
     else:
         u = per_class("prior", prior, logits)
         # A product and a sum rather than matmul or einsum, which autocast would run in bf16.
         prior_term = u.sum() * log_p.log_partition - (u * logits).sum(1) / temperature
+    return (epsilon - 1) * log_p.target + epsilon * prior_term
 
-    losses = (epsilon - 1) * log_p.target + epsilon * prior_term
-    if class_weights is not None:
-        class_weights = per_class("class_weights", class_weights, logits).expand_as(logits)
-        class_weights = at_target(class_weights, targets, ignore_index)
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights, class_weights)
+
+def weights_of_targets(
+    class_weights: Tensor | list[float] | str, logits: Tensor, targets: Tensor, ignore_index: int
+) -> Tensor:
+    """Return w = Σ_k t_k w_k of each position, [N] or [N, H, W]."""
+    return at_target(per_class("class_weights", class_weights, logits).expand_as(logits), targets, ignore_index)

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, UNIT
-from lossbench.losses.checks import check_shapes, per_class
+from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
+from lossbench.losses.cross_entropy import weights_of_targets
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, at_target, expected_loss, is_labelled, mean_over_labelled
+from lossbench.losses.targets import at_least_float32, expected_loss, is_labelled, mean_over_labelled
 
 
 @claim(shift_invariant=True, cross_entropy_at={"gamma": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -55,10 +56,8 @@ def focal(
     check_shapes(logits, targets)
     log_p_all = F.log_softmax(at_least_float32(logits), dim=1)
     losses = expected_loss(lambda log_p: -(_remainder(log_p) ** gamma) * log_p, log_p_all, targets, ignore_index)
-    if class_weights is not None:
-        class_weights = per_class("class_weights", class_weights, log_p_all).expand_as(log_p_all)
-        class_weights = at_target(class_weights, targets, ignore_index)
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights, class_weights)
+    weights = None if class_weights is None else weights_of_targets(class_weights, log_p_all, targets, ignore_index)
+    return mean_over_labelled(losses, targets, ignore_index, sample_weights, weights)
 
 
 @claim(

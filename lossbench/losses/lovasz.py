@@ -50,10 +50,10 @@ def lovasz_softmax(
     check_shapes(logits, targets, soft=False)
     num_examples, num_classes = logits.shape[:2]
     num_pixels = math.prod(logits.shape[2:])
-    labelled = is_labelled(targets, ignore_index).unsqueeze(1)
+    labelled = is_labelled(targets, ignore_index)
     probs = F.softmax(at_least_float32(logits), dim=1)
-    goal = as_probabilities(targets, probs, ignore_index)
-    errors = (goal - probs * labelled).abs()
+    goal = as_probabilities(targets, probs, labelled)
+    errors = (goal - probs * labelled.unsqueeze(1)).abs()
 
     scopes = 1 if over == "batch" else num_examples
     shape = (num_examples, num_classes, num_pixels)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, POSITIVE, UNIT
+from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.cross_entropy import cross_entropy
+from lossbench.losses.cross_entropy import smoothed_cross_entropy, weights_of_targets
 from lossbench.losses.link import link
-from lossbench.losses.regions import regions
-from lossbench.losses.targets import at_least_float32, weighted_mean
+from lossbench.losses.log_probs import log_probs
+from lossbench.losses.regions import Regions, regions
+from lossbench.losses.targets import at_least_float32, mean_over_labelled, weighted_mean
 
 
 @claim(shift_invariant=True, soft_targets=True)
@@ -53,7 +56,12 @@ def dice(
 
     Source: Milletari et al. 2016, "V-Net", section 3 (`squared=True`, of the foreground class alone).
     """
-    sums = regions(logits, targets, over, include_absent, ignore_index, squared=squared)
+    check_shapes(logits, targets)
+    probs = F.softmax(at_least_float32(logits), dim=1)
+    return _dice(regions(probs, targets, over, include_absent, ignore_index, squared=squared), smooth)
+
+
+def _dice(sums: Regions, smooth: float | Tensor) -> Tensor:
     losses = 1 - (2 * sums.overlap + smooth) / (sums.predicted + sums.actual + smooth)
     return weighted_mean(losses, sums.counted)
 
@@ -92,7 +100,8 @@ def generalized_dice(
 
     Source: Sudre et al. 2017, "Generalised Dice Overlap as a Deep Learning Loss Function", section 2.1.
     """
-    sums = regions(logits, targets, over, include_absent, ignore_index)
+    check_shapes(logits, targets)
+    sums = regions(F.softmax(at_least_float32(logits), dim=1), targets, over, include_absent, ignore_index)
     weights = sums.counted / sums.actual.where(sums.actual > 0, 1.0).square()
     total = weights.sum(-1, keepdim=True)
     weights = weights / total.where(total > 0, 1.0)
@@ -191,22 +200,11 @@ def dice_cross_entropy(
 
     Source: Isensee et al. 2021, "nnU-Net", with equal weights.
     """
-    overlap_term = dice(
-        at_least_float32(logits) / temperature,
-        targets,
-        over=over,
-        smooth=smooth,
-        squared=squared,
-        include_absent=include_absent,
-        ignore_index=ignore_index,
-    )
-    entropy_term = cross_entropy(
-        logits,
-        targets,
-        epsilon=epsilon,
-        prior=prior,
-        temperature=temperature,
-        class_weights=class_weights,
-        ignore_index=ignore_index,
-    )
+    check_shapes(logits, targets)
+    logits = at_least_float32(logits)
+    log_p = log_probs(logits, targets, ignore_index, scale=1 / temperature)
+    overlap_term = _dice(regions(log_p.probs, targets, over, include_absent, ignore_index, squared=squared), smooth)
+    losses = smoothed_cross_entropy(log_p, logits, epsilon, prior, temperature)
+    weights = None if class_weights is None else weights_of_targets(class_weights, logits, targets, ignore_index)
+    entropy_term = mean_over_labelled(losses, targets, ignore_index, class_weights=weights)
     return dice_weight * overlap_term + cross_entropy_weight * entropy_term

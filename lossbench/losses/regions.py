@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from lossbench.losses.checks import check_shapes
-from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled
+from lossbench.losses.targets import as_probabilities, is_labelled
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Regions:
 
 
 def regions(
-    logits: Tensor,
+    probs: Tensor,
     targets: Tensor,
     over: Literal["batch", "example"],
     include_absent: bool,
@@ -35,22 +33,18 @@ def regions(
     """Sum predictions and targets over the positions of the batch, or of each example.
 
     Args:
-        logits: float [N, K] or [N, K, H, W].
-        targets: class indices, int64 [N] or [N, H, W], or probabilities g shaped like the logits.
+        probs: p, float [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities g shaped like p.
         over: the scope of the sums.
         include_absent: count a class without a target too, where any position of the scope is labelled.
         ignore_index: positions with this class index are left out of every sum. Probabilities are never ignored.
         squared: Σ p² and Σ g² as the sizes predicted and actual.
-
-    Raises:
-        ShapeError: if shapes or dtypes disagree.
     """
-    check_shapes(logits, targets)
-    num_examples, num_classes = logits.shape[:2]
-    num_pixels = math.prod(logits.shape[2:])
-    probs = F.softmax(at_least_float32(logits), dim=1).reshape(num_examples, num_classes, num_pixels)
-    goal = as_probabilities(targets, logits, ignore_index).to(probs).reshape(num_examples, num_classes, num_pixels)
-    labelled = is_labelled(targets, ignore_index).to(probs.dtype).reshape(num_examples, 1, num_pixels)
+    num_pixels = math.prod(probs.shape[2:])
+    labelled = is_labelled(targets, ignore_index)
+    goal = as_probabilities(targets, probs, labelled).reshape(*probs.shape[:2], num_pixels)
+    probs = probs.reshape(*probs.shape[:2], num_pixels)
+    labelled = labelled.to(probs.dtype).reshape(len(probs), 1, num_pixels)
 
     scope = (0, 2) if over == "batch" else (2,)
     overlap, actual = (probs * goal).sum(scope), goal.sum(scope)

@@ -37,20 +37,19 @@ def is_labelled(targets: Tensor, ignore_index: int) -> Tensor:
     return targets != ignore_index
 
 
-def as_probabilities(targets: Tensor, probs: Tensor, ignore_index: int) -> Tensor:
+def as_probabilities(targets: Tensor, probs: Tensor, labelled: Tensor) -> Tensor:
     """Write the targets as probabilities; an ignored position is zero in every class.
 
     Args:
         targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like `probs`.
         probs: [N, K] or [N, K, H, W]; gives shape, device and dtype.
-        ignore_index: the index that marks a position to leave out.
+        labelled: which positions are not ignored, bool [N] or [N, H, W].
 
     Returns:
         [N, K] or [N, K, H, W].
     """
     if targets.is_floating_point():
         return targets.to(probs)
-    labelled = is_labelled(targets, ignore_index)
     indices = targets.where(labelled, 0)  # any valid index will do: what is written there is zero
     return torch.zeros_like(probs).scatter(1, indices.unsqueeze(1), labelled.to(probs.dtype).unsqueeze(1))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, POSITIVE
+from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.regions import regions
-from lossbench.losses.targets import weighted_mean
+from lossbench.losses.targets import at_least_float32, weighted_mean
 
 
 @claim(shift_invariant=True, soft_targets=True)
@@ -111,6 +113,7 @@ def _by_class(
     ignore_index: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the Tversky loss of each class and whether it is averaged over."""
-    sums = regions(logits, targets, over, include_absent, ignore_index)
+    check_shapes(logits, targets)
+    sums = regions(F.softmax(at_least_float32(logits), dim=1), targets, over, include_absent, ignore_index)
     missed = alpha * (sums.predicted - sums.overlap) + beta * (sums.actual - sums.overlap)
     return 1 - (sums.overlap + smooth) / (sums.overlap + missed + smooth), sums.counted

@@ -2,12 +2,12 @@
 """Forward plus backward of every loss beside a reference, turn by turn in one process.
 
 Losses of examples, at [4096, 1000] float32, stand beside `F.cross_entropy(label_smoothing=0.1)`; losses of regions, at
-[8, 4, 128, 128], beside MONAI's loss of the same name, or segmentation_models_pytorch's where MONAI has none. A ratio
-below 1 is faster, or smaller, than the reference. Time is the fastest round of the loss by the fastest of the reference,
-which takes its turn right after it, so that a busy machine slows both; beside it are the quartiles over the rounds.
-Memory is the peak of what forward and backward allocate.
+[8, 4, 128, 128], beside MONAI's loss of the same kind, or segmentation_models_pytorch's where MONAI has none. Where a
+loss has another name in torch, it stands beside that too. A ratio below 1 is faster, or smaller, than the reference.
+Time is the fastest round of the loss by the fastest of the reference, which takes its turn right after it, so that a
+busy machine slows both; beside it are the quartiles over the rounds. Memory is the peak of what both passes allocate.
 
-    .venv/bin/python scripts/bench/losses.py [--device cuda] [--rounds 30] [--threads 1] [--output results/loss_speed/table.md] [LOSS …]
+    .venv/bin/python scripts/bench/losses.py [--device cuda] [--rounds 30] [--threads 1] [--output FILE] [LOSS …]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts bytes writes to stderr otherwise
@@ -52,6 +52,24 @@ def references(targets: Tensor) -> dict[str, tuple[str, Loss]]:
     return {**found, "lovasz_softmax": ("smp LovaszLoss", _of(smp.LovaszLoss("multiclass"), targets))}
 
 
+def in_torch(targets: Tensor, teacher: Tensor) -> dict[str, tuple[str, Loss]]:
+    """Losses of examples as they are written with torch's own."""
+
+    def distillation(logits: Tensor) -> Tensor:
+        student, goal = F.log_softmax(logits / 4.0, 1), F.softmax(teacher / 4.0, 1)
+        soft = F.kl_div(student, goal, reduction="batchmean")
+        return 0.1 * F.cross_entropy(logits, targets) + 0.9 * 16 * soft
+
+    def binary(logits: Tensor) -> Tensor:
+        goal = F.one_hot(targets, logits.shape[1]).to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, goal, reduction="sum") / len(logits)
+
+    return {
+        "distillation": ("F.kl_div + F.cross_entropy", distillation),
+        "binary_cross_entropy": ("F.binary_cross_entropy_with_logits", binary),
+    }
+
+
 def _of(loss: Callable[[Tensor, Tensor], Tensor], targets: Tensor) -> Loss:
     return lambda logits: loss(logits, targets)
 
@@ -63,7 +81,7 @@ def ours(name: str, logits: Tensor, targets: Tensor) -> Loss:
     if inspect.isclass(function):
         return _of(function(num_classes).to(logits.device), targets)
     generator = torch.Generator().manual_seed(1)
-    teacher = (2 * torch.randn(logits.shape, generator=generator)).to(logits.device)
+    teacher = teacher_of(logits)
     extras = {
         "teacher_logits": teacher[:, : num_classes // 2].contiguous()
         if name == "incremental_distillation"
@@ -72,6 +90,11 @@ def ours(name: str, logits: Tensor, targets: Tensor) -> Loss:
     }
     extras = {key: extra for key, extra in extras.items() if key in inspect.signature(function).parameters}
     return lambda logits: function(logits, targets, **extras)
+
+
+def teacher_of(logits: Tensor) -> Tensor:
+    """Draw a teacher's logits."""
+    return (2 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))).to(logits.device)
 
 
 def seconds(loss: Loss, logits: Tensor) -> float:
@@ -107,15 +130,20 @@ def _wait(tensor: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def measure(name: str, device: str, rounds: int) -> str:
-    """Return a row of the table."""
+def rows(name: str, device: str, rounds: int) -> Iterator[str]:
+    """Yield a row of the table for each reference of a loss."""
     generator = torch.Generator().manual_seed(0)
     shape = REGION if name in _REGION_LOSSES else POINTWISE
     logits = (2 * torch.randn(shape, generator=generator)).to(device)
     targets = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator).to(device)
     plain = ("F.cross_entropy", lambda logits: F.cross_entropy(logits, targets, label_smoothing=0.1))
-    whom, reference = references(targets).get(name, plain)
-    loss = ours(name, logits, targets)
+    yield row(name, ours(name, logits, targets), *references(targets).get(name, plain), logits, rounds)
+    if name in (written := in_torch(targets, teacher_of(logits))):
+        yield row(name, ours(name, logits, targets), *written[name], logits, rounds)
+
+
+def row(name: str, loss: Loss, whom: str, reference: Loss, logits: Tensor, rounds: int) -> str:
+    """Measure one loss beside one reference."""
     pairs = [(seconds(loss, logits), seconds(reference, logits)) for _ in range(rounds + 3)][3:]  # three to warm up
     fastest, theirs = min(own for own, _ in pairs), min(other for _, other in pairs)
     low, _, high = statistics.quantiles([own / other for own, other in pairs], n=4)
@@ -145,8 +173,9 @@ def main() -> None:
     ]
     print("\n".join(lines), flush=True)
     for name in arguments.names or losses.__all__:
-        lines.append(measure(name, arguments.device, arguments.rounds))
-        print(lines[-1], flush=True)
+        for line in rows(name, arguments.device, arguments.rounds):
+            lines.append(line)
+            print(line, flush=True)
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
