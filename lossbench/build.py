@@ -345,7 +345,7 @@ def _check_inner(loss: Loss, node: Mapping[str, Any], where: str) -> None:
     """A loss inside another is evaluated through the outer one's link, so it must be at home there."""
     if isinstance(loss.function, nn.Module):
         raise ConfigError(f"{where}={node.get('name')} learns from epoch to epoch, which it can only as the whole loss")
-    if loss.link["name"] != "softmax" or float(loss.link.get("temperature", 1.0)) != 1.0:
+    if loss.link["name"] != "softmax" or any(float(value) != 1 for key, value in loss.link.items() if key != "name"):
         raise ConfigError(
             f"{where}={node.get('name')} is trained through {loss.link}, but {where.rpartition('.')[0]} is evaluated "
             "through plain softmax"

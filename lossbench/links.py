@@ -16,14 +16,17 @@ from lossbench.domains import POSITIVE, Interval
 from lossbench.errors import DataError, ShapeError
 
 
-def softmax(logits: ArrayLike, *, temperature: Annotated[float, POSITIVE] = 1.0) -> NDArray[np.float64]:
+def softmax(
+    logits: ArrayLike, *, temperature: Annotated[float, POSITIVE] = 1.0, scale: Annotated[float, POSITIVE] = 1.0
+) -> NDArray[np.float64]:
     """Log-probabilities of one class out of K.
 
-        log p_k = z_k/T - log Σ_j exp(z_j/T)
+        log p_k = s z_k/T - log Σ_j exp(s z_j/T)
 
     Args:
         logits: [N, K] or [N, K, H, W], finite; whatever `numpy.asarray` takes.
         temperature: T > 0; above 1 flattens.
+        scale: s > 0; above 1 sharpens. Losses of cosines call it so.
 
     Returns:
         Log-probabilities in nats, float64, shaped like the logits; Σ_k p_k = 1.
@@ -32,7 +35,7 @@ def softmax(logits: ArrayLike, *, temperature: Annotated[float, POSITIVE] = 1.0)
         ShapeError: if the logits have another shape.
         DataError: if they are not finite numbers.
     """
-    log_probs: NDArray[np.float64] = special.log_softmax(finite_logits(logits) / temperature, axis=1)
+    log_probs: NDArray[np.float64] = special.log_softmax(finite_logits(logits) * (scale / temperature), axis=1)
     return log_probs
 
 

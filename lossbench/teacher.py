@@ -89,7 +89,8 @@ def load_teacher(config: Config, store: Store, experiment: Experiment) -> nn.Mod
     settings: dict[str, Any] = store.config(found)
     model = build_teacher(settings, experiment)
     model.load_state_dict(store.weights(found))
-    return _Teacher(model, float(store.metrics(found)["link"].get("temperature", 1.0)))
+    link = store.metrics(found)["link"]
+    return _Teacher(model, float(link.get("temperature", 1.0)), float(link.get("scale", 1.0)))
 
 
 def build_teacher(settings: Config, experiment: Experiment) -> nn.Module:
@@ -125,13 +126,13 @@ def go_on_from(weights: Mapping[str, Tensor], model: nn.Module) -> None:
 
 
 class _Teacher(nn.Module):
-    """A model seen through its own link: one that was trained with softmax(z/T) gives z/T as its logits."""
+    """A model seen through its own link: one that was trained with softmax(s z/T) gives s z/T as its logits."""
 
-    def __init__(self, model: nn.Module, temperature: float) -> None:
+    def __init__(self, model: nn.Module, temperature: float, scale: float) -> None:
         super().__init__()
         self.model = model
-        self.temperature = temperature
+        self.factor = scale / temperature
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.model(inputs)
-        return logits / self.temperature
+        return logits * self.factor

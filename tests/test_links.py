@@ -14,6 +14,11 @@ def test_softmax_of_log_odds_is_the_odds():
     np.testing.assert_allclose(np.exp(log_probs), [[0.25, 0.75]], rtol=1e-15)
 
 
+def test_softmax_at_scale_two_squares_the_odds():
+    log_probs = links.softmax(np.log([[1.0, 3.0]]), scale=2.0)
+    np.testing.assert_allclose(np.exp(log_probs), [[0.1, 0.9]], rtol=1e-12)
+
+
 def test_softmax_at_temperature_two_takes_the_square_root_of_the_odds():
     # 9^(1/2) : 1 = 3 : 1
     log_probs = links.softmax(np.log([[9.0, 1.0]]), temperature=2.0)

@@ -311,9 +311,10 @@ def test_the_link_carries_the_temperature_that_the_loss_was_trained_with() -> No
     dataset = build_dataset(compose(*SMALL))
     links = {
         name: build_loss(compose(*SMALL, f"loss={name}")["loss"], dataset).link
-        for name in ("temperature", "cross_entropy", "binary_cross_entropy", "distillation", "dice")
+        for name in ("temperature", "cross_entropy", "binary_cross_entropy", "distillation", "dice", "ldam")
     }
     assert links["temperature"] == {"name": "softmax", "temperature": 2.0}
+    assert links["ldam"] == {"name": "softmax", "scale": 30.0}
     assert links["cross_entropy"] == {"name": "softmax", "temperature": 1.0}
     assert links["binary_cross_entropy"] == {"name": "sigmoid"}
     assert links["distillation"] == links["dice"] == {"name": "softmax"}

@@ -10,6 +10,7 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
+from lossbench.losses.link import link
 from lossbench.losses.log_probs import log_probs
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, subtract_target
 
@@ -90,6 +91,7 @@ def balanced_softmax(
     )
 
 
+@link("softmax")
 @claim(shift_invariant=True, cross_entropy_at={"max_margin": 0.0, "scale": 1.0}, mean_of_examples=True)
 def ldam(
     logits: Tensor,
@@ -106,7 +108,8 @@ def ldam(
         loss_i = -log softmax(s (z_i - m_y δ_y))_y,   m_k = m_max · (min_j n_j / n_k)^¼
 
     The paper's model normalises features and weights, so that z are cosines in [-1, 1] and s = 30 brings them to the
-    range of logits. Under a plain linear layer s makes the gradient s times larger; the scale audit shows it.
+    range of logits. Under a plain linear layer s makes the gradient s times larger; the scale audit shows it. The model
+    is evaluated through softmax(s z), without the margin: that belongs to a label nobody knows by then.
 
     Args:
         logits: z, float [N, K] or [N, K, H, W].
