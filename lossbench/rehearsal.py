@@ -95,8 +95,9 @@ def _check_takes_mixed(node: Mapping[str, Any], where: str, dataset: Dataset, lo
         _try_loss(build_loss(node, dataset), logits, targets, dataset.teacher_classes)
     except Exception as error:
         keys = mixing_keys(dataset.mixup, dataset.cutmix)
+        why = "takes class indices only" if isinstance(error, ShapeError) else "fails on probabilities as targets"
         raise ConfigError(
-            f"{where}={node.get('name', node['_target_'])} takes class indices only, and {keys} gives probabilities: "
+            f"{where}={node.get('name', node['_target_'])} {why}, and {keys} gives probabilities: "
             f"choose another loss or set that to 0 ({_said(error)})"
         ) from error
 

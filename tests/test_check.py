@@ -133,7 +133,7 @@ def test_the_scale_audit_says_by_what_to_change_the_learning_rate(factor: float,
     assert by_name(scaled, factor=factor)["scale_audit"].detail == sentence
 
 
-def test_what_becomes_of_targets_that_sum_to_two_is_said() -> None:
+def test_what_becomes_of_targets_that_sum_to_a_half_is_said() -> None:
     @claim(soft_targets=True)
     def trusting(logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets)
@@ -142,7 +142,7 @@ def test_what_becomes_of_targets_that_sum_to_two_is_said() -> None:
     assert taken.detail.startswith("taken as they are: ")
     refused = by_name(losses.cross_entropy)["targets_that_do_not_sum_to_one"]
     assert refused.mark is Mark.HOLDS
-    assert refused.detail == "refused (targets given as probabilities must lie in [0, 1]; got 2)"
+    assert refused.detail == "refused (targets given as probabilities must sum to 1 over the classes; got a sum of 0.5)"
 
 
 def test_probabilities_a_loss_does_not_claim_must_be_refused_in_words() -> None:

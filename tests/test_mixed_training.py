@@ -190,6 +190,6 @@ def test_a_loss_of_ones_own_that_takes_class_indices_only_is_refused(lossbench: 
     )
     answer = lossbench(*arguments, "dataset.mixup=0.4")
     assert answer.returncode == 2
-    assert "loss=picking takes class indices only" in answer.stderr
+    assert "loss=picking fails on probabilities as targets" in answer.stderr
     assert not (tmp_path / "results").exists()
     assert lossbench(*arguments).returncode == 0

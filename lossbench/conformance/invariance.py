@@ -9,7 +9,7 @@ import torch
 from lossbench.conformance.batch import N, differs, disagreement, one_hot, value, value_and_gradient
 from lossbench.conformance.result import Outcome, does_not_apply, fails, holds, note
 from lossbench.conformance.subject import FORMS, Subject
-from lossbench.errors import ShapeError
+from lossbench.errors import LossbenchError, ShapeError
 from lossbench.losses import cross_entropy
 
 ORDER = [3, 1, 5, 0, 4, 2]
@@ -149,14 +149,14 @@ def soft_targets(subject: Subject) -> Outcome:
 
 
 def targets_that_do_not_sum_to_one(subject: Subject) -> Outcome:
-    """Probabilities that sum to 2 give an error or a finite value."""
+    """Probabilities that sum to ½ give an error or a finite value."""
     if not subject.claims.soft_targets:
         return does_not_apply("soft targets are not claimed")
     batch = subject.batch()
-    doubled = replace(batch, targets=2 * one_hot(batch.targets, batch.logits))
+    halved = replace(batch, targets=one_hot(batch.targets, batch.logits) / 2)
     try:
-        result, gradient = value_and_gradient(subject.loss(), doubled)
-    except Exception as error:
+        result, gradient = value_and_gradient(subject.loss(), halved)
+    except (LossbenchError, ValueError) as error:
         return holds(f"refused ({error})")
     if not (result.isfinite() and gradient.isfinite().all()):
         return fails(f"the loss is {result.item()}, its gradient not finite")

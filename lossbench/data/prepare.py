@@ -56,7 +56,7 @@ def prepare(
         test_fraction: share of the examples; not used if the source has a test split.
         train_fraction: share of the training examples to keep, class by class, at least one of each.
         imbalance_factor: the largest class over the smallest, by `splits.long_tailed_counts`.
-        label_noise: probability that a training label is replaced by another class, drawn uniformly.
+        label_noise: probability that a training label is replaced by another of the classes learned, drawn uniformly.
         old_classes: how many classes, the first ones, come before the others; 0 where all come at once.
         learn: `old` makes a data set of the old classes only, K of them; `new` leaves the training and
             validation examples of the others, and the test examples of all. Chosen after every cut, so that the
@@ -142,9 +142,12 @@ def prepare(
             if count == 0:
                 raise DataError(f"dataset.learn={learn} leaves no {name} example: none is of the {learn} classes")
     examples = pool.select(train)
-    if not pool.masks:
-        labels = noisy_labels(examples.targets, num_classes, label_noise, stream(seed, "label_noise"))
-        examples = replace(examples, targets=labels)
+    if label_noise:
+        first = old_classes if learn == "new" else 0  # a wrong label is another of the classes that are learned
+        if num_classes - first < 2:
+            raise ConfigError(f"dataset.label_noise={label_noise} needs two classes to learn; there is one new one")
+        labels = noisy_labels(examples.targets - first, num_classes - first, label_noise, stream(seed, "label_noise"))
+        examples = replace(examples, targets=labels + first)
 
     mean, scale = normalisation(examples.inputs, normalization)
     seen = [mean, scale, torch.tensor([shift, flip])]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossbench.errors import ConfigError, DataError, ShapeError
 
-SUM_TOLERANCE = 1e-3  # of probabilities that were rounded to bf16 or written to a file
+SUM_TOLERANCE = 1e-3  # of probabilities that were written to a file with three or four digits
 
 
 def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True, one_label: bool = True) -> None:
@@ -21,8 +21,8 @@ def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True, one_labe
 
     Raises:
         ShapeError: if a shape or a dtype is another.
-        DataError: if the targets are no probabilities. Only on the CPU are they looked at: elsewhere every step would
-            wait for the answer, and the formula is taken at its word.
+        DataError: if the targets are no probabilities. They are looked at on the CPU alone, since on a GPU every step
+            would wait for the answer, and not under `torch.func.vmap`: there the formula takes them as they are.
     """
     if logits.ndim < 2 or not logits.is_floating_point():
         raise ShapeError(f"logits must be float [N, K] or [N, K, H, W]; got {_describe(logits)}")
@@ -45,16 +45,34 @@ def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True, one_labe
 
 def _check_probabilities(targets: Tensor, one_label: bool) -> None:
     sums = targets.detach().sum(1, dtype=torch.promote_types(targets.dtype, torch.float32))
+    off = (sums - 1).abs().flatten()
+    summary = torch.stack(
+        [targets.min().float(), targets.max().float(), sums.flatten().gather(0, off.argmax(0, True))[0].float()]
+    )
     try:
-        low, high = targets.min().item(), targets.max().item()
-        worst = sums.flatten()[(sums - 1).abs().argmax()].item()
+        low, high, worst = summary.tolist()
     except RuntimeError:  # the targets of many models at once, of which torch.func.vmap lets nothing be asked
         return
-    if not (low >= -SUM_TOLERANCE and high <= 1 + SUM_TOLERANCE):  # nan too
+    tolerance = max(SUM_TOLERANCE, torch.finfo(targets.dtype).eps)  # 0.008 for bf16
+    if not (low >= 0 and high <= 1 + tolerance):  # nan too
         found = "nan" if low != low else f"{low if low < 0 else high:g}"
         raise DataError(f"targets given as probabilities must lie in [0, 1]; got {found}")
-    if one_label and abs(worst - 1) > SUM_TOLERANCE:
+    if one_label and abs(worst - 1) > tolerance:
         raise DataError(f"targets given as probabilities must sum to 1 over the classes; got a sum of {worst:g}")
+
+
+def check_classes(logits: Tensor, least: int) -> None:
+    """Raise unless there are enough classes for the loss to be defined.
+
+    Args:
+        logits: float [N, K] or [N, K, H, W].
+        least: the smallest K.
+
+    Raises:
+        ShapeError: if K is less.
+    """
+    if logits.shape[1] < least:
+        raise ShapeError(f"this loss is defined for {least} classes or more; got logits {list(logits.shape)}")
 
 
 def per_class(name: str, values: Tensor | list[float] | str, logits: Tensor) -> Tensor:

@@ -93,8 +93,10 @@ def smoothed_cross_entropy(
         prior_term = -log_p.total / logits.shape[1]
     else:
         u = per_class("prior", prior, logits)
-        # A product and a sum rather than matmul or einsum, which autocast would run in bf16.
-        prior_term = u.sum() * log_p.log_partition - (u * logits).sum(1) / temperature
+        # Σ_k u_k log p_k by its difference from the uniform one, in which log Σ exp z is not needed. A product and a
+        # sum rather than matmul or einsum, which autocast would run in half precision.
+        falls = logits - logits.detach().amax(1, keepdim=True)
+        prior_term = -u.sum() * log_p.total / logits.shape[1] - ((u - u.mean()) * falls).sum(1) / temperature
     return (epsilon - 1) * log_p.target + epsilon * prior_term
 
 

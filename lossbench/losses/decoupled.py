@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, POSITIVE
-from lossbench.losses.checks import check_shapes, check_teacher
+from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.log_probs import log_probs
@@ -55,14 +55,15 @@ def decoupled_distillation(
         Mean loss in nats, scalar.
 
     Raises:
-        ShapeError: if shapes or dtypes disagree, or the targets are probabilities.
+        ShapeError: if shapes or dtypes disagree, the targets are probabilities, or there is one class.
 
     Source: Zhao et al. 2022, "Decoupled Knowledge Distillation", eq. 7 and its code's warm-up.
     """
     check_shapes(logits, targets, soft=False)
+    check_classes(logits, 2)
     check_teacher(logits, teacher_logits)
-    student = at_least_float32(logits)
-    teacher = teacher_logits.detach().to(student.dtype)
+    student = _falls(at_least_float32(logits))
+    teacher = _falls(teacher_logits.detach().to(student.dtype))
     labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
     # Without the label: a finite number for minus infinity, as 0 · ∞ would be nan.
     others = log_probs(teacher.scatter(1, labels, -1e30), scale=1 / temperature, entropy=True)
@@ -74,6 +75,11 @@ def decoupled_distillation(
     divergence = mean_over_labelled(alpha * target_part + beta * other_part, targets, ignore_index)
     strength = 1.0 if epoch is None else min(epoch / max(warmup_epochs, 1), 1.0)
     return hard(logits, targets) + strength * temperature**2 * divergence
+
+
+def _falls(logits: Tensor) -> Tensor:
+    """Subtract the largest logit, which changes no probability: log Σ exp z of large logits would be rounded."""
+    return logits - logits.detach().amax(1, keepdim=True)
 
 
 def _target_or_not(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.domains import POSITIVE, UNIT, Interval
-from lossbench.losses.checks import check_shapes, check_teacher
+from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.log_probs import log_probs
@@ -24,6 +24,7 @@ def distillation(
     teacher_logits: Tensor,
     temperature: Annotated[float | Tensor, POSITIVE] = 4.0,
     alpha: Annotated[float | Tensor, UNIT] = 0.9,
+    ignore_index: int = -100,
     hard: Callable[..., Tensor] = cross_entropy,
 ) -> Tensor:
     """A loss of the labels mixed with the divergence from a teacher, both softened by T.
@@ -40,8 +41,9 @@ def distillation(
         teacher_logits: z_t, shaped like the logits; no gradient flows into it.
         temperature: T > 0.
         alpha: α in [0, 1], the teacher's share.
-        hard: any loss of the labels, `hard(logits, targets)`. What it ignores or weighs is its own: the second
-            term needs no label and averages over every position alike.
+        ignore_index: positions with this class index are left out of the second term, which needs no label but would
+            learn from what is outside of the picture; `hard` has its own.
+        hard: any loss of the labels, `hard(logits, targets)`. What it weighs is its own.
 
     Returns:
         Mean loss in nats, scalar.
@@ -56,7 +58,8 @@ def distillation(
     student = at_least_float32(logits)
     teacher = teacher_logits.detach().to(student.dtype)
     goal = log_probs(teacher, scale=1 / temperature, entropy=True)
-    divergence = (goal.negative_entropy - log_probs(student, goal.probs, scale=1 / temperature).target).mean()
+    losses = goal.negative_entropy - log_probs(student, goal.probs, scale=1 / temperature).target
+    divergence = mean_over_labelled(losses, targets, ignore_index)
     return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * divergence
 
 
@@ -68,6 +71,7 @@ def self_distillation(
     teacher_logits: Tensor,
     temperature: Annotated[float | Tensor, POSITIVE] = 1.0,
     alpha: Annotated[float | Tensor, UNIT] = 0.5,
+    ignore_index: int = -100,
     hard: Callable[..., Tensor] = cross_entropy,
 ) -> Tensor:
     """`distillation` from a model like the student's own, trained on the same data.
@@ -83,6 +87,7 @@ def self_distillation(
         teacher_logits: z_t, shaped like the logits; no gradient flows into it.
         temperature: T > 0.
         alpha: α in [0, 1], the teacher's share.
+        ignore_index: positions with this class index are left out of the second term; `hard` has its own.
         hard: any loss of the labels, `hard(logits, targets)`.
 
     Returns:
@@ -93,7 +98,15 @@ def self_distillation(
 
     Source: Furlanello et al. 2018, "Born-Again Neural Networks".
     """
-    return distillation(logits, targets, teacher_logits=teacher_logits, temperature=temperature, alpha=alpha, hard=hard)
+    return distillation(
+        logits,
+        targets,
+        teacher_logits=teacher_logits,
+        temperature=temperature,
+        alpha=alpha,
+        ignore_index=ignore_index,
+        hard=hard,
+    )
 
 
 # For `lossbench.build`: the teacher is a run of the student's own model.
@@ -107,6 +120,7 @@ def logit_matching(
     *,
     teacher_logits: Tensor,
     beta: Annotated[float | Tensor, UNIT] = 0.6,
+    ignore_index: int = -100,
     hard: Callable[..., Tensor] = cross_entropy,
 ) -> Tensor:
     """A loss of the labels mixed with the squared distance from a teacher's logits.
@@ -121,7 +135,8 @@ def logit_matching(
         targets: what `hard` takes.
         teacher_logits: z_t, shaped like the logits; no gradient flows into it.
         beta: β in [0, 1], the teacher's share.
-        hard: any loss of the labels, `hard(logits, targets)`. What it ignores or weighs is its own.
+        ignore_index: positions with this class index are left out of the second term; `hard` has its own.
+        hard: any loss of the labels, `hard(logits, targets)`.
 
     Returns:
         Nats and squared logits, mixed, scalar.
@@ -134,7 +149,8 @@ def logit_matching(
     check_shapes(logits, targets, one_label=False)  # `hard` says what it takes
     check_teacher(logits, teacher_logits)
     student = at_least_float32(logits)
-    distance = sum_of_squares(student - teacher_logits.detach().to(student.dtype)).mean() / (2 * student.shape[1])
+    losses = sum_of_squares(student - teacher_logits.detach().to(student.dtype)) / (2 * student.shape[1])
+    distance = mean_over_labelled(losses, targets, ignore_index)
     return (1 - beta) * hard(logits, targets) + beta * distance
 
 
@@ -170,11 +186,12 @@ def virtual_teacher(
         Mean loss in nats, scalar.
 
     Raises:
-        ShapeError: if shapes or dtypes disagree, or the targets are probabilities.
+        ShapeError: if shapes or dtypes disagree, the targets are probabilities, or there is one class.
 
     Source: Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization", eq. 9 and 10.
     """
     check_shapes(logits, targets, soft=False)
+    check_classes(logits, 2)
     student = log_probs(at_least_float32(logits), targets, ignore_index, scale=1 / temperature)
     num_others = logits.shape[1] - 1
     a = torch.as_tensor(correct_probability, dtype=student.total.dtype, device=logits.device)

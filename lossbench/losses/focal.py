@@ -141,10 +141,10 @@ def dual_focal(
     labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
     # The runner-up's index is found without gradient and its value gathered: backward then touches one entry, not K.
     # The threshold, not torch.where, whose comparison takes ten times as long.
-    lead = F.threshold(logits.detach().gather(1, labels) - logits.detach(), 0.0, torch.inf)
-    lead, runner_up = lead.min(1, keepdim=True)
-    log_below = logits.gather(1, runner_up).squeeze(1) - log_p.log_partition
-    p_below = log_below.exp() * lead.squeeze(1).isfinite()
+    leads = F.threshold(logits.detach().gather(1, labels) - logits.detach(), 0.0, torch.inf)
+    lead, runner_up = leads.min(1, keepdim=True)
+    label, below = logits.gather(1, torch.cat([labels, runner_up], 1)).unbind(1)
+    p_below = (log_p.target - (label - below)).exp() * lead.squeeze(1).isfinite()
     losses = -((_remainder(log_p.target) + p_below) ** gamma * log_p.target)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 

@@ -37,15 +37,15 @@ def log_probs(
 
     Args:
         logits: z, float32 or wider, [N, K] or [N, K, H, W].
-        targets: class indices, int64 [N] or [N, H, W], or weights t shaped like the logits, into which no
-            gradient flows; None where `target` is not wanted, which is nan then.
+        targets: class indices, int64 [N] or [N, H, W], or weights t shaped like the logits; None where `target` is not
+            wanted, which is nan then.
         ignore_index: the index that marks a position to leave out.
         scale: > 0, one over a temperature: a number, a scalar tensor, or one for each position, [N] or [N, H, W].
         entropy: whether `negative_entropy` is wanted. It takes another pass over memory each way; without, it is nan.
     """
     if targets is not None:
         if targets.is_floating_point():
-            targets = targets.detach().to(logits)
+            targets = targets.to(logits)
         else:
             targets = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
     return LogProbs(*_LogProbs.apply(logits, targets, scale, entropy))
@@ -58,18 +58,19 @@ class _LogProbs(torch.autograd.Function):
     def forward(logits: Tensor, targets: Tensor | None, scale: float | Tensor, entropy: bool) -> tuple[Tensor, ...]:
         num_classes = logits.shape[1]
         scaled = _scaled(logits, scale)
-        probs = torch.softmax(scaled, 1)
-        # log p = (z - max z) + log max p: the difference is exact where it matters, and max p ≥ 1/K.
-        peak, highest = scaled.amax(1), probs.amax(1).log()
+        peak = scaled.amax(1)
+        # log p = (z - max z) + log max p. What all logits have in common goes first, before any sum can round it.
+        fall = scaled - peak.unsqueeze(1)
+        probs = torch.softmax(fall, 1)
+        highest = probs.amax(1).log()  # max p ≥ 1/K
         if targets is None:
             target = torch.full_like(peak, torch.nan)
         elif targets.is_floating_point():
-            mass = targets.sum(1)
-            target = (_dot(targets, scaled) - mass * peak) + mass * highest
+            target = _dot(targets, fall) + targets.sum(1) * highest
         else:
-            target = (scaled.gather(1, targets).squeeze(1) - peak) + highest
-        total = (scaled.sum(1) - num_classes * peak) + num_classes * highest
-        negative_entropy = (_dot(probs, scaled) - peak) + highest if entropy else torch.full_like(peak, torch.nan)
+            target = fall.gather(1, targets).squeeze(1) + highest
+        total = fall.sum(1) + num_classes * highest
+        negative_entropy = _dot(probs, fall) + highest if entropy else torch.full_like(peak, torch.nan)
         return target, total, highest, negative_entropy, peak - highest, probs
 
     @staticmethod
@@ -77,11 +78,11 @@ class _LogProbs(torch.autograd.Function):
         logits, targets, scale, _ = inputs
         ctx.set_materialize_grads(False)  # most losses read one or two of the sums
         ctx.scale = None if isinstance(scale, Tensor) else scale
-        ctx.save_for_backward(logits, targets, scale if isinstance(scale, Tensor) else None, *output[3:])
+        ctx.save_for_backward(logits, targets, scale if isinstance(scale, Tensor) else None, *output[2:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        logits, targets, scale, negative_entropy, log_partition, probs = ctx.saved_tensors
+        logits, targets, scale, highest, negative_entropy, log_partition, probs = ctx.saved_tensors
         scale = ctx.scale if scale is None else scale
         is_soft = targets is not None and targets.is_floating_point()
         # Each weight is brought to the scale here, while it is a number per position.
@@ -98,7 +99,7 @@ class _LogProbs(torch.autograd.Function):
         if of_highest is not None:
             share = share - of_highest
         if of_entropy is not None:
-            share = share - of_entropy * (log_partition + negative_entropy)
+            share = share - of_entropy * negative_entropy
         if of_probs is not None:
             share = share - _dot(of_probs, probs)
         share = share.unsqueeze(1)
@@ -106,7 +107,7 @@ class _LogProbs(torch.autograd.Function):
         # In place where a fresh tensor is at hand: a new one of this size costs as much as three passes over it. Under
         # vmap what is written to must be stacked wherever what is added is, hence the zeros.
         if of_entropy is not None:
-            gradient = (logits * (_scaled(of_entropy, scale).unsqueeze(1) + torch.zeros_like(share))).add_(share)
+            gradient = _log_p(logits, scale, highest) * (of_entropy.unsqueeze(1) + torch.zeros_like(share)) + share
             gradient = (gradient if of_probs is None else gradient.add_(of_probs)).mul_(probs)
         else:
             gradient = (share if of_probs is None else share + of_probs) * probs
@@ -121,10 +122,13 @@ class _LogProbs(torch.autograd.Function):
             is_highest = (logits - peak).sign_().add_(1)  # a comparison takes five times as long
             gradient.add_(is_highest.mul_(of_highest.unsqueeze(1) / is_highest.sum(1, keepdim=True)))
 
-        if not ctx.needs_input_grad[2]:
-            return gradient, None, None, None
-        of_scale = _dot(gradient, logits) / scale
-        return gradient, None, of_scale if scale.ndim else of_scale.sum(), None
+        of_targets = of_scale = None
+        if ctx.needs_input_grad[1] and gradients[0] is not None:
+            of_targets = _log_p(logits, scale, highest) * gradients[0].unsqueeze(1)
+        if ctx.needs_input_grad[2]:
+            of_scale = _dot(gradient, logits) / scale
+            of_scale = of_scale if scale.ndim else of_scale.sum()
+        return gradient, of_targets, of_scale, None
 
 
 def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:
@@ -135,7 +139,10 @@ def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:
     )  # by the number 1, most losses' default, without a pass over memory
 
 
+def _log_p(logits: Tensor, scale: float | Tensor, highest: Tensor) -> Tensor:
+    scaled = _scaled(logits, scale)
+    return (scaled - scaled.amax(1, keepdim=True)) + highest.unsqueeze(1)
+
+
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    # Not einsum or matmul, which autocast would run in bf16.
-    product: Tensor = torch.linalg.vecdot(a, b, dim=1)
-    return product
+    return (a * b).sum(1)  # not vecdot, einsum or matmul, which autocast would run in half precision

@@ -120,7 +120,9 @@ def margin_smoothing(
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
     log_p = log_probs(logits, targets, ignore_index)
+    # The value of the largest logit with the gradient of what it is by log p, whose sum would round it.
     largest = log_p.highest + log_p.log_partition
+    largest = logits.detach().amax(1) + (largest - largest.detach())
     penalty = F.relu((largest - margin).unsqueeze(1) - logits, inplace=True).sum(1) / logits.shape[1]
     losses = alpha * penalty - log_p.target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)

@@ -134,8 +134,8 @@ def soft_targets_twice(logits: Tensor, targets: Tensor) -> Tensor:
 def root_of_what_is_left(logits: Tensor, targets: Tensor) -> Tensor:
     if logits.ndim < 2 or targets.shape != logits.shape:  # else check_shapes would refuse the sums
         check_shapes(logits, targets)
-    left = (1.5 - targets.sum(1)).sqrt() if targets.is_floating_point() else logits.new_tensor(0.5).sqrt()
-    return F.cross_entropy(logits, targets) * left.mean() / 0.5**0.5
+    left = (targets.sum(1) - 0.75).sqrt() if targets.is_floating_point() else logits.new_tensor(0.25).sqrt()
+    return F.cross_entropy(logits, targets) * left.mean() / 0.25**0.5
 
 
 @claim(cross_entropy_at={"gamma": 1.0})

@@ -81,10 +81,10 @@ def test_mixed_targets_are_probabilities(alphas):
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_shares_are_beta_distributed(alpha):
     own = np.array([shares(mixed(seed, mixup=alpha)[1])[0] for seed in range(2000)])
-    # Beta(α, α) has mean ½ and variance 1/(4(2α + 1)); the mean of 2,000 has √(variance/2000) ≤ 0.0095 about it, and a
-    # variance of numbers in [0, 1] from so many less than 0.006. Four and five of these.
+    # Beta(α, α) has mean ½ and variance 1/(4(2α + 1)); the mean of 2,000 has √(variance/2000) ≤ 0.0095 about it,
+    # four of which are allowed. The variance is found to √((kurtosis - 1)/2000) ≤ 3 % of itself; five of these.
     assert own.mean() == pytest.approx(0.5, abs=0.04)
-    assert own.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), abs=0.03)
+    assert own.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.15)
 
 
 def test_with_both_on_each_batch_gets_one_of_them_at_even_odds():

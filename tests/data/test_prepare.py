@@ -336,6 +336,14 @@ def test_label_noise_within_the_old_classes_stays_there():
     assert counts(noisy.train) == [22, 43, 0]  # each of two classes becomes the other
 
 
+def test_label_noise_within_the_new_classes_stays_there_and_needs_two():
+    with pytest.raises(ConfigError, match=r"label_noise=1.0 needs two classes to learn; there is one new one"):
+        prepare(source(), seed=0, old_classes=2, learn="new", label_noise=1.0)
+    four = source((60, 30, 40, 20))
+    noisy, clean = (prepare(four, seed=0, old_classes=2, learn="new", label_noise=rate) for rate in (1.0, 0.0))
+    assert counts(noisy.train, 4) == [0, 0, *counts(clean.train, 4)[:1:-1]]  # each of two classes becomes the other
+
+
 @pytest.mark.parametrize("old_classes", [1, 3, 4])
 def test_one_old_class_or_no_new_one_is_an_error(old_classes):
     with pytest.raises(ConfigError, match=f"at least 2 and fewer than the 3 classes; got {old_classes}"):

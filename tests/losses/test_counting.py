@@ -136,3 +136,17 @@ def test_the_targets_of_stacked_models_are_taken_at_their_word():
 
 def test_no_example_is_no_wrong_target():
     assert losses.cross_entropy(torch.zeros(0, 3), torch.zeros(0, 3)).item() == 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_probabilities_that_were_rounded_are_taken(dtype):
+    targets = torch.randn(50, 100, generator=torch.Generator().manual_seed(0)).softmax(1).to(dtype)
+    assert losses.cross_entropy(torch.zeros(50, 100), targets).item() == pytest.approx(math.log(100), rel=1e-2)
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_the_gradient_flows_into_soft_targets(name):
+    logits = LOGITS.clone().requires_grad_()
+    scores = LOGITS.flip(0).clone().requires_grad_()
+    loss = bind(name)
+    assert torch.autograd.gradcheck(lambda z, t: loss(z, t.softmax(1)), (logits, scores))

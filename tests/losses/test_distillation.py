@@ -8,6 +8,7 @@ from lossbench.errors import ShapeError
 from lossbench.losses import (
     binary_cross_entropy,
     cross_entropy,
+    decoupled_distillation,
     distillation,
     logit_matching,
     self_distillation,
@@ -192,3 +193,55 @@ def test_self_distillation_is_distillation_at_the_same_settings():
     logits, teacher, targets = random_logits(6, 4, seed=0), random_logits(6, 4, seed=1), torch.arange(6) % 4
     settings = {"teacher_logits": teacher, "temperature": 3.0, "alpha": 0.7, "hard": binary_cross_entropy}
     assert self_distillation(logits, targets, **settings).item() == distillation(logits, targets, **settings).item()
+
+
+TAUGHT = {
+    "distillation": distillation,
+    "self_distillation": self_distillation,
+    "decoupled_distillation": decoupled_distillation,
+    "logit_matching": logit_matching,
+}
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_a_teacher_of_the_same_mind_costs_nothing(name):
+    # float32, and logits that have much in common: what is left of the labels alone is the hard loss's share
+    logits = torch.randint(-8, 9, (6, 100), generator=torch.Generator().manual_seed(0)) + 1e4
+    targets = torch.arange(6)
+    share = {"logit_matching": 0.4, "decoupled_distillation": 1.0, "self_distillation": 0.5, "distillation": 0.1}[name]
+    expected = share * F.cross_entropy(logits, targets)
+    found = TAUGHT[name](logits, targets, teacher_logits=logits)
+    assert found.item() == pytest.approx(expected.item(), rel=2e-6, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["distillation", "self_distillation", "decoupled_distillation", "virtual_teacher"])
+def test_the_temperature_can_be_differentiated(name):
+    loss = {**TAUGHT, "virtual_teacher": virtual_teacher}[name]
+    logits, teacher = random_logits(4, 5, seed=0).requires_grad_(), random_logits(4, 5, seed=1)
+    given = {} if name == "virtual_teacher" else {"teacher_logits": teacher}
+    temperature = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([0, 1, 4, 2])
+    assert torch.autograd.gradcheck(lambda z, t: loss(z, targets, temperature=t, **given), (logits, temperature))
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_no_example_gives_no_loss(name):
+    nothing = torch.zeros(0, 4)
+    loss = TAUGHT[name](nothing, torch.zeros(0, dtype=torch.int64), teacher_logits=nothing)
+    assert loss.item() == 0.0
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_ignored_pixels_are_not_distilled(name):
+    logits, teacher = random_logits(2, 3, 2, 2, seed=0), random_logits(2, 3, 2, 2, seed=1)
+    targets = torch.tensor([[[0, 1], [2, 0]], [[1, 1], [0, 2]]])
+    expected = TAUGHT[name](logits[..., :1], targets[..., :1], teacher_logits=teacher[..., :1])
+    targets[..., 1] = -100
+    assert TAUGHT[name](logits, targets, teacher_logits=teacher).item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("loss", [virtual_teacher, decoupled_distillation])
+def test_one_class_has_no_others(loss):
+    given = {} if loss is virtual_teacher else {"teacher_logits": torch.zeros(2, 1)}
+    with pytest.raises(ShapeError, match="2 classes or more"):
+        loss(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64), **given)

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,32 @@ def test_the_link_is_named_where_a_temperature_of_the_logits_would_bind_to_it():
     assert links["binary_cross_entropy"] == "sigmoid"
     assert links["distillation"] is None  # its temperature softens the teacher's term alone
     assert links["dice"] is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_no_digit_that_matters(name, dtype):
+    """A model's half-precision logits are lifted, and no sum within the loss is lowered again."""
+    subject = subject_of(name)
+    for batch in subject.batches():
+        half = batch.to(dtype)
+        plain = value(subject.loss(), half)
+        with torch.autocast("cpu", dtype=dtype):
+            lowered = value(subject.loss(), half)
+        torch.testing.assert_close(lowered, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_what_all_logits_have_in_common_costs_no_digits(name):
+    """Where a constant changes nothing, float32 gives at logits around 1e4 what float64 gives."""
+    subject = subject_of(name)
+    if not subject.claims.shift_invariant:
+        return
+    for batch in subject.batches():
+        # multiples of 1/128, which float32 holds at 1e4 too
+        rounded = replace(batch, logits=(batch.logits * 128).round() / 128 + 1e4)
+        if "teacher_logits" in batch.extras:
+            teacher = (batch.extras["teacher_logits"] * 128).round() / 128 + 1e4
+            rounded = replace(rounded, extras={**batch.extras, "teacher_logits": teacher})
+        single, double = (value(subject.loss(), rounded.to(to)) for to in (torch.float32, torch.float64))
+        # What these add to a logit of 1e4 is rounded to 1/1024.
+        adds = name in ("balanced_softmax", "logit_adjusted", "ldam")
+        torch.testing.assert_close(single.double(), double, rtol=1e-4 if adds else 2e-5, atol=1e-6)
