@@ -1,23 +1,19 @@
-"""Turn a configuration into objects. The only caller of `hydra.utils.instantiate`."""
+"""Turn a configuration that was checked into objects."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from lossbench import links
-from lossbench.config import Config, learns_new_classes
+from lossbench.checking import EXTRAS, split_dataset, target_of, values_of
+from lossbench.config import Config
 from lossbench.data.dataset import Dataset, Source
 from lossbench.data.prepare import prepare
 from lossbench.device import Device
@@ -25,22 +21,7 @@ from lossbench.errors import ConfigError
 from lossbench.losses import weights
 from lossbench.models.normalised import Normalised
 from lossbench.randomness import stream
-from lossbench.signature import check as check_signature
 from lossbench.signature import parameters, takes_any
-
-# What a loss may ask the trainer for, beside logits and targets.
-EXTRAS = ("teacher_logits", "sample_weights", "epoch")
-
-# What the program passes itself, so that no config may.
-_GIVEN = {
-    "dataset": (),
-    "model": ("input_shape", "num_classes"),
-    "loss": ("logits", "targets", "num_classes", "class_counts", *EXTRAS),
-    "optimizer": ("model",),
-    "schedule": ("step", "total_steps"),
-    "device": (),
-}
-_RESERVED = ("_target_", "name")
 
 
 @dataclass(frozen=True)
@@ -87,133 +68,6 @@ class Experiment:
     device: Device
 
 
-def check(config: Config) -> Config:
-    """Hold a configuration against the functions it names.
-
-    Args:
-        config: as `lossbench.config.resolve` returns it.
-
-    Returns:
-        The same; its teacher is None unless the loss wants one or the run goes on from one.
-
-    Raises:
-        ConfigError: for an unknown key, a wrong type, a value outside its domain or a function that is not there.
-    """
-    for group in _GIVEN:
-        _check_node(config[group], group, group)
-    if not (wants_teacher(config["loss"]) or learns_new_classes(config)):
-        return {**config, "teacher": None}
-    teacher = config["teacher"]
-    why = own_model_because(config)
-    if why:
-        if teacher["model"]["name"] != config["model"]["name"]:
-            raise ConfigError(
-                f"{why} has a teacher of its own model, {config['model']['name']}; "
-                f"got teacher.model={teacher['model']['name']}"
-            )
-        teacher = {**teacher, "model": config["model"]}
-    if teacher["id"] is None:
-        for group in ("model", "loss", "optimizer", "schedule"):
-            _check_node(teacher[group], group, f"teacher.{group}")
-        if wants_teacher(teacher["loss"]):
-            raise ConfigError(
-                f"teacher.loss={teacher['loss']['name']} wants a teacher of its own; "
-                "train that run first and name it by teacher.id"
-            )
-        link = getattr(_target(teacher["loss"], "teacher.loss"), "link", "softmax")
-        if link != "softmax":
-            raise ConfigError(
-                f"teacher.loss={teacher['loss']['name']} is trained through {link}: "
-                "its outputs are not logits of a softmax for a student to learn"
-            )
-    return {**config, "teacher": teacher}
-
-
-def _check_node(node: Any, group: str, where: str) -> None:
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"{where} must name a function by _target_; got {node!r}")
-    function = _target(node, where)
-    values = _values(node, function)
-    if group == "dataset":
-        own, split = _split_dataset(values, function)
-        unknown = [key for key in values if key not in own and key not in split]
-        check_signature(function, {**own, **{key: values[key] for key in unknown}}, where)
-        check_signature(prepare, split, where, given=("source", "seed"))
-    else:
-        check_signature(function, values, where, given=_GIVEN[group])
-    for key, value in values.items():
-        if isinstance(value, Mapping) and "_target_" in value:
-            _check_node(value, group, f"{where}.{key}")
-
-
-def _target(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
-    """The function that a node names, by way of Hydra and its list of what may not be called."""
-    try:
-        partial: functools.partial[Any] = instantiate({"_target_": node["_target_"], "_partial_": True})
-    except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ConfigError(f"{where}._target_={node['_target_']} cannot be used: {reason}") from error
-    if partial.keywords or partial.args:
-        raise ConfigError(f"{where}._target_={node['_target_']} is a functools.partial: name the function it calls")
-    return partial.func
-
-
-def sources(config: Config) -> dict[str, str]:
-    """Return a hash of each file outside the libraries that a configuration's functions are written in.
-
-    A function of the user's own is named by its path, not by what it does: what it was when a run was trained is on
-    the run's record.
-    """
-    found: dict[str, str] = {}
-    for node in _nodes({group: config[group] for group in _GIVEN}):
-        function = _target(node, "config")
-        written = function if inspect.isroutine(function) or isinstance(function, type) else type(function)
-        library = written.__module__.partition(".")[0] in ("lossbench", "torch", "torchvision")
-        path = None if library else inspect.getsourcefile(written)
-        if path is not None:
-            found[str(node["_target_"])] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return found
-
-
-def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "_target_" in node:
-        yield node
-    for value in node.values():
-        if isinstance(value, Mapping):
-            yield from _nodes(value)
-
-
-def _values(node: Mapping[str, Any], function: Callable[..., Any]) -> Config:
-    """A node's hyperparameters. `name` is the choice that was made, unless the function has such a parameter."""
-    named = "name" in parameters(function)
-    return {key: value for key, value in node.items() if key not in _RESERVED or (key == "name" and named)}
-
-
-def _split_dataset(values: Config, function: Callable[..., Any]) -> tuple[Config, Config]:
-    """What goes to the data set's own function, and what to `prepare`, which all data sets share."""
-    own = {key: value for key, value in values.items() if key in parameters(function)}
-    split = {key: value for key, value in values.items() if key in parameters(prepare) and key not in own}
-    return own, split
-
-
-def wants_teacher(node: Mapping[str, Any]) -> bool:
-    """Whether a loss, or a loss inside it, declares `teacher_logits`."""
-    inner = [value for value in node.values() if isinstance(value, Mapping) and "_target_" in value]
-    return "teacher_logits" in parameters(_target(node, "loss")) or any(wants_teacher(value) for value in inner)
-
-
-def own_model_because(config: Config) -> str:
-    """Say which setting makes a run's teacher one of the run's own model, or nothing where it may be any.
-
-    A run that learns new classes goes on from its teacher's weights; a loss may ask for it by its attribute
-    `teacher_model = "own"`.
-    """
-    if learns_new_classes(config):
-        return "dataset.learn=new"
-    of_the_loss = (getattr(_target(node, "loss"), "teacher_model", "any") for node in _nodes(config["loss"]))
-    return f"loss={config['loss']['name']}" if "own" in of_the_loss else ""
-
-
 def build(config: Config) -> Experiment:
     """Build what one training needs.
 
@@ -252,7 +106,7 @@ def forget_data() -> None:
 # A sweep trains on the same data again and again: what was read last is kept, and the last few splits of it.
 @functools.lru_cache(maxsize=1)
 def _source(node: str) -> Source:
-    function = _target(json.loads(node), "dataset")
+    function = target_of(json.loads(node), "dataset")
     source: Source = function(**json.loads(node)["own"])
     return source
 
@@ -260,8 +114,8 @@ def _source(node: str) -> Source:
 @functools.lru_cache(maxsize=4)
 def _prepared(node: str, seed: int) -> Dataset:
     settings = json.loads(node)
-    function = _target(settings, "dataset")
-    own, split = _split_dataset(_values(settings, function), function)
+    function = target_of(settings, "dataset")
+    own, split = split_dataset(values_of(settings, function), function)
     source = _source(json.dumps({"_target_": settings["_target_"], "own": own}, sort_keys=True))
     return prepare(source, seed=seed, **split)
 
@@ -295,8 +149,8 @@ def build_loss(node: Mapping[str, Any], dataset: Dataset) -> Loss:
         ConfigError: if a list has the wrong length.
         DataError: if a class that must have examples has none.
     """
-    function = _target(node, "loss")
-    values = _values(node, function)
+    function = target_of(node, "loss")
+    values = values_of(node, function)
     inner: list[Loss] = []
     for key, value in values.items():
         if isinstance(value, Mapping) and "_target_" in value:
@@ -371,5 +225,5 @@ def _prior(value: Any, dataset: Dataset) -> Tensor | None:
 
 
 def _bind(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
-    function = _target(node, where)
-    return functools.partial(function, **_values(node, function))
+    function = target_of(node, where)
+    return functools.partial(function, **values_of(node, function))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lossbench.errors import ConfigError, did_you_mean
@@ -46,6 +47,12 @@ def catalogue(kind: str, folders: list[Path]) -> list[tuple[str, str]]:
             if not path.name.startswith("_"):
                 found.setdefault(path.stem, _description(path))
     return sorted(found.items())
+
+
+def targets(group: str, folders: list[Path]) -> set[str]:
+    """Return the functions that the configs of a group, such as `model`, name by `_target_`."""
+    texts = [path.read_text(encoding="utf-8") for folder in folders for path in (folder / group).glob("*.yaml")]
+    return {name for text in texts for name in re.findall(r"^\s*_target_:\s*['\"]?([\w.]+)", text, re.MULTILINE)}
 
 
 def _description(path: Path) -> str:

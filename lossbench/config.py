@@ -77,6 +77,7 @@ class Schema:
     batch_size: int = MISSING
     keep: str = MISSING
     results_dir: str = MISSING
+    metrics: dict[str, Any] = MISSING
 
 
 ConfigStore.instance().store(name="schema", node=Schema)
@@ -261,7 +262,7 @@ def teacher_config(config: Mapping[str, Any]) -> Config:
     The teacher of a run that learns new classes has learned the old ones.
     """
     teacher = {key: value for key, value in config["teacher"].items() if key != "id"}
-    shared = {key: config[key] for key in ("device", "results_dir", "seed")}
+    shared = {key: config[key] for key in ("device", "results_dir", "seed", "metrics")}
     dataset = {**config["dataset"], "learn": "old"} if learns_new_classes(config) else config["dataset"]
     return {"dataset": dataset, **shared, **teacher, "teacher": None}
 
@@ -274,10 +275,10 @@ def learns_new_classes(config: Mapping[str, Any]) -> bool:
 def identity(config: Mapping[str, Any]) -> Config:
     """Return the part of a resolved configuration that can change the numbers.
 
-    Left out: where copies of the data lie (`dataset.root`), where results go, and all of the device but its
-    precision. A teacher counts by its run id.
+    Left out: where copies of the data lie (`dataset.root`), where results go, how they are measured, and all of the
+    device but its precision. A teacher counts by its run id.
     """
-    kept = {key: value for key, value in config.items() if key not in ("results_dir", "device", "teacher")}
+    kept = {key: value for key, value in config.items() if key not in ("results_dir", "metrics", "device", "teacher")}
     kept["dataset"] = {key: value for key, value in config["dataset"].items() if key != "root"}
     kept["precision"] = config["device"]["precision"]
     kept["teacher"] = (config["teacher"] or {}).get("id")

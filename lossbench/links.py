@@ -6,14 +6,16 @@ A loss that is trained through a link is evaluated through it. What comes out go
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from lossbench.domains import POSITIVE, Interval
-from lossbench.errors import DataError, ShapeError
+from lossbench.errors import DataError, ShapeError, did_you_mean
 
 
 def softmax(
@@ -35,7 +37,10 @@ def softmax(
         ShapeError: if the logits have another shape.
         DataError: if they are not finite numbers.
     """
-    log_probs: NDArray[np.float64] = special.log_softmax(finite_logits(logits) * (scale / temperature), axis=1)
+    array = finite_logits(logits)
+    log_probs = np.empty_like(array)
+    for rows in row_blocks(array):
+        log_probs[rows] = special.log_softmax(array[rows] * (scale / temperature), axis=1)
     return log_probs
 
 
@@ -120,6 +125,45 @@ def tempered_softmax(logits: ArrayLike, *, t2: Annotated[float, Interval(1.0, 4.
         root = root + step
     log_probs: NDArray[np.float64] = -np.log1p(s * (root - shifted)) / s
     return log_probs
+
+
+LINKS = {"softmax": softmax, "sigmoid": sigmoid, "normalized": normalized, "tempered_softmax": tempered_softmax}
+
+
+def through(link: Mapping[str, Any], logits: ArrayLike) -> NDArray[np.float64]:
+    """Log-probabilities through the link that a run records.
+
+    Args:
+        link: `name`, one of LINKS, and its arguments: `{"name": "softmax", "temperature": 2.0}`.
+        logits: [N, K] or [N, K, H, W], finite; whatever `numpy.asarray` takes.
+
+    Returns:
+        Log-probabilities in nats, float64, shaped like the logits.
+
+    Raises:
+        ShapeError: if the logits have another shape.
+        DataError: if they are not finite numbers, or the link is none of LINKS or is not given its own arguments.
+    """
+    name, arguments = link.get("name"), {key: value for key, value in link.items() if key != "name"}
+    if name not in LINKS:
+        raise DataError(f"no link named {name!r}{did_you_mean(str(name), LINKS)}")
+    try:
+        return LINKS[name](logits, **arguments)
+    except TypeError as error:
+        raise DataError(f"the link {name} cannot be given {arguments}: {error}") from error
+
+
+def row_blocks(array: NDArray[np.float64]) -> Iterator[slice]:
+    """Yield slices that cut an array into blocks of rows of about a megabyte.
+
+    What is computed a block at a time stays in the cache of a core, and needs no memory of the array's size.
+
+    Args:
+        array: [N, …].
+    """
+    size = max(1, 2**17 // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), size):
+        yield slice(start, start + size)
 
 
 def finite_logits(logits: ArrayLike) -> NDArray[np.float64]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 LINE_EVERY = 5.0  # seconds between two lines about epochs
@@ -184,6 +185,24 @@ def display(*, quiet: bool) -> Silent:
         return Silent()
     console = Console(stderr=True)
     return Bars(console) if console.is_terminal else Lines()
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Count the steps of work that is no training: a bar on a terminal, nothing when piped.
+
+    Args:
+        what: a word before the bar.
+        total: how many steps there will be.
+
+    Returns:
+        A function to call after each.
+    """
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
 
 
 def _epoch(row: Mapping[str, float], epochs: int) -> str:

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 import lossbench
-from lossbench import calibration, links, metrics
-from lossbench.build import Experiment, build, sources
+from lossbench import metrics
+from lossbench.build import Experiment, build
+from lossbench.checking import sources
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
 from lossbench.errors import RunError
+from lossbench.evaluation import measure
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
 from lossbench.teacher import go_on_from, load_teacher, with_teacher
@@ -34,7 +36,7 @@ def execute(
     """Train a run unless it is finished, its teacher before it.
 
     Args:
-        config: as `lossbench.build.check` returns it.
+        config: as `lossbench.checking.check` returns it.
         force: train it again where it is finished.
         display: told how it goes.
         overrides: what the user typed for this run, for the record.
@@ -65,7 +67,7 @@ def train_teacher(config: Config, complete: Config, display: Silent) -> None:
     """Train a student's teacher unless there is none, or it is finished.
 
     Args:
-        config: the student's, as `lossbench.build.check` returns it.
+        config: the student's, as `lossbench.checking.check` returns it.
         complete: the same, as `lossbench.teacher.with_teacher` returns it.
         display: told how it goes.
 
@@ -124,7 +126,7 @@ def _train(
         "test_targets": trained.test_targets.numpy(),
     }
     beside = {**_of_the_teacher(config, store), **_old_and_new(predictions, experiment.dataset.old_classes)}
-    measured = {**measure(predictions, experiment.loss.link), "beside": beside}
+    measured = {**measure(predictions, experiment.loss.link, config["metrics"]), "beside": beside}
     store.commit(
         name,
         metrics=measured,
@@ -152,30 +154,6 @@ def _old_and_new(predictions: Mapping[str, Any], old_classes: int) -> dict[str, 
     parts = {"old_accuracy": targets < old_classes, "new_accuracy": targets >= old_classes}
     # Every link keeps the order of the logits, so that accuracy needs none.
     return {name: metrics.accuracy(logits[part], targets[part]) for name, part in parts.items() if part.any()}
-
-
-def measure(predictions: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, Any]:
-    """Compute every metric on both splits, raw and after a temperature fitted on validation.
-
-    Args:
-        predictions: `val_logits`, `val_targets`, `test_logits`, `test_targets`.
-        link: the name of the function in `lossbench.links` that the loss was trained through, and its arguments.
-
-    Returns:
-        The content of metrics.json.
-    """
-    arguments = {key: float(value) for key, value in link.items() if key != "name"}
-    through = getattr(links, link["name"])
-    log_probs = {split: through(predictions[f"{split}_logits"], **arguments) for split in ("val", "test")}
-    temperature = calibration.fit_temperature(log_probs["val"], predictions["val_targets"])
-    measured: dict[str, Any] = {"temperature": temperature, "link": {"name": link["name"], **arguments}}
-    for split in ("val", "test"):
-        targets = predictions[f"{split}_targets"]
-        measured[split] = {
-            "raw": metrics.evaluate(log_probs[split], targets),
-            "temperature_scaled": metrics.evaluate(log_probs[split] / temperature, targets),
-        }
-    return measured
 
 
 def _outcome(name: str, status: str, measured: Mapping[str, Any]) -> Outcome:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import shutil
 import time
 import traceback
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lossbench.errors import StoreError, did_you_mean
+from lossbench.errors import DataError, StoreError, did_you_mean
 
 if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
     import pandas as pd
@@ -147,6 +150,14 @@ class Store:
             },
         )
 
+    def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
+        """Replace the metrics of a finished run."""
+        _add_json(self.path(run_id) / "metrics.json", {**metrics, "schema": SCHEMA})
+
+    def save_shift(self, run_id: str, content: Mapping[str, Any]) -> None:
+        """Keep with a finished run what its model says of other data than it was made for."""
+        _add_json(self.path(run_id) / "shift.json", content)
+
     # Reading
 
     def config(self, run_id: str) -> dict[str, Any]:
@@ -163,6 +174,10 @@ class Store:
         """Return a run's metrics: split → calibration → name → value."""
         return self._json(run_id, "metrics.json")
 
+    def shift(self, run_id: str) -> dict[str, Any]:
+        """Return what a run's model says of other data than it was made for; empty where nobody asked."""
+        return self._json(run_id, "shift.json") if (self.path(run_id) / "shift.json").is_file() else {}
+
     def environment(self, run_id: str) -> dict[str, Any]:
         """Return how and where a run was made, with its fingerprints."""
         return self._json(run_id, "environment.json")
@@ -174,8 +189,7 @@ class Store:
 
     def predictions(self, run_id: str) -> dict[str, NDArray[Any]]:
         """Return a run's logits and targets on validation and test."""
-        with np.load(self._file(run_id, "predictions.npz"), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return read_npz(self._file(run_id, "predictions.npz"))
 
     def weights(self, run_id: str) -> dict[str, Tensor]:
         """Return a run's stored model."""
@@ -210,9 +224,9 @@ class Store:
 
         Returns:
             A row per run × split × calibration: `run`, `split`, `calibration`, the config with dotted keys
-            (`loss.epsilon`), the metrics by name, `temperature`, the fitted one, for a student `teacher_accuracy` and
-            `teacher_ece`, with old classes `old_accuracy` and `new_accuracy`; and a message for each folder that
-            could not be read.
+            (`loss.epsilon`), the fingerprints (`fingerprint.split`), the metrics by name, `temperature`, the fitted
+            one, for a student `teacher_accuracy` and `teacher_ece`, with old classes `old_accuracy` and
+            `new_accuracy`; and a message for each folder that could not be read.
         """
         import pandas as pd
 
@@ -225,12 +239,17 @@ class Store:
                     raise StoreError(f"its metrics have schema {metrics.get('schema')}, not {SCHEMA}")
                 flat = dict(_flatten(self.config(run_id)))
                 # What the user's own functions were when the run was trained: the same name may mean another loss.
-                flat["sources"] = json.dumps(self.environment(run_id).get("sources") or None, sort_keys=True)
+                environment = self.environment(run_id)
+                flat["sources"] = json.dumps(environment.get("sources") or None, sort_keys=True)
+                flat |= {f"metrics.{option}": value for option, value in metrics.get("options", {}).items()}
+                flat |= {f"fingerprint.{of}": value for of, value in environment.get("fingerprints", {}).items()}
                 for split in ("val", "test"):
                     for calibration, values in metrics[split].items():
                         numbers = {name: math.nan if value is None else value for name, value in values.items()}
                         head = {"run": run_id, "split": split, "calibration": calibration}
-                        beside = {"temperature": metrics["temperature"], **metrics.get("beside", {})}
+                        beside = {"temperature": metrics["temperature"]}
+                        if split == "test":  # the only split that the others were measured on
+                            beside |= metrics.get("beside", {})
                         rows.append({**head, **flat, **numbers, **beside})
             except (StoreError, KeyError, AttributeError, TypeError) as error:
                 skipped.append(f"{run_id}: {error}")
@@ -280,6 +299,20 @@ class Store:
         return content
 
 
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read arrays by name, and nothing that would have to be unpickled.
+
+    Raises:
+        DataError: if that is not what the file holds.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        # A pickle among the arrays could run anything; numpy refuses it by a ValueError, which says how to allow it.
+        raise DataError(f"{path} is no .npz of plain numbers, as numpy.savez writes it") from error
+
+
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys; lists as JSON."""
     for key, value in config.items():
@@ -291,6 +324,13 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     _write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _add_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write into the folder of a finished run, whose age stays what it was: it was not trained again."""
+    before = path.parent.stat()
+    _write_json(path, content)
+    os.utime(path.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _finite(value: Any) -> Any:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossbench import build, config, progress, run
+from lossbench import build, checking, config, progress, run
 from lossbench.config import Config
 from lossbench.errors import ConfigError, RunError
+from lossbench.evaluation import recorded_options
 from lossbench.progress import Outcome, Silent
 from lossbench.rehearsal import rehearse
 from lossbench.store import Store
@@ -29,7 +30,7 @@ class _Task:
     display: Silent
 
     def __call__(self, config: Config, overrides: tuple[str, ...]) -> Outcome:
-        return run.execute(build.check(config), force=self.force, display=self.display, overrides=overrides)
+        return run.execute(checking.check(config), force=self.force, display=self.display, overrides=overrides)
 
 
 def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, quiet: bool) -> list[Outcome]:
@@ -66,7 +67,7 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
     Returns:
         The configurations with their teachers, each run once.
     """
-    checked = [build.check(settings) for settings in runs]
+    checked = [checking.check(settings) for settings in runs]
     if any(key.lstrip("+~").startswith("teacher.") for key in overrides) and not any(c["teacher"] for c in checked):
         raise ConfigError("teacher is set, but no loss of this request learns from one (loss=distillation does)")
     _check_own_model(checked, overrides)
@@ -85,13 +86,14 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
             _check_teacher(settings, complete, store)
         else:
             _check_unchanged(name, store, settings)
+            _check_options(name, store, settings)
     return list(planned.values())
 
 
 def _check_own_model(checked: Sequence[Config], overrides: Sequence[str]) -> None:
     """Refuse a setting of the teacher's model where the teacher has the run's own model, settings and all."""
     set_here = [key for key in overrides if key.lstrip("+~").startswith("teacher.model.")]
-    why = next(filter(None, map(build.own_model_because, checked)), None)
+    why = next(filter(None, map(checking.own_model_because, checked)), None)
     if set_here and why:
         raise ConfigError(f"{why} has a teacher of its own model, settings and all: leave out {set_here[0]}")
 
@@ -110,12 +112,24 @@ def _check_unchanged(name: str, store: Store, settings: Config) -> None:
     """Refuse to skip a finished run whose files are others by now: those named by a path, not by what they hold."""
     known = store.environment(name)
     recorded = known.get("sources", {})
-    changed = [target for target, digest in build.sources(settings).items() if recorded.get(target) != digest]
+    changed = [target for target, digest in checking.sources(settings).items() if recorded.get(target) != digest]
     if "folder" in settings["dataset"] or settings["dataset"].get("sample_weights"):
         data = build.build_dataset(settings).fingerprints["data"]
         changed += ["its data"] if data != known["fingerprints"]["data"] else []
     if changed:
         raise ConfigError(f"{name} is finished, but {' and '.join(changed)} changed since: --force trains it again")
+
+
+def _check_options(name: str, store: Store, settings: Config) -> None:
+    """Refuse to skip a finished run that was measured in another way: its numbers would stand beside others."""
+    measured = recorded_options(store.metrics(name))
+    other = {key: value for key, value in settings["metrics"].items() if measured.get(key) != value}
+    if other:
+        here = " ".join(f"metrics.{key}={measured.get(key)}" for key in other)
+        options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in other.items())
+        raise ConfigError(
+            f"{name} is finished and was measured with {here}: ask for that, or `lossbench evaluate {options}` first"
+        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -130,7 +144,7 @@ def _train_teachers(runs: Sequence[Config], display: Silent) -> None:
     One that fails is left to its students to report.
     """
     seen: set[str] = set()
-    for settings in map(build.check, runs):
+    for settings in map(checking.check, runs):
         store = Store(settings["results_dir"])
         complete = with_teacher(settings, store)
         if complete["teacher"] is None or complete["teacher"]["id"] in seen or store.finished(config.run_id(complete)):

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossbench.build import Experiment, build_model, own_model_because
+from lossbench.build import Experiment, build_model
+from lossbench.checking import own_model_because
 from lossbench.config import Config, run_id, teacher_config
 from lossbench.errors import ConfigError
 from lossbench.store import Store
@@ -27,7 +28,7 @@ def with_teacher(config: Config, store: Store) -> Config:
     the student's validation or test.
 
     Args:
-        config: as `lossbench.build.check` returns it.
+        config: as `lossbench.checking.check` returns it.
         store: where the teacher is, or will be.
 
     Returns:

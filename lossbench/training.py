@@ -180,7 +180,8 @@ class Extras:
         self.teacher_logits: dict[int, Tensor] = {}  # by split; what is neither augmented nor mixed is computed once
         # Images with masks are not kept either: a split's logits of every pixel may not fit.
         dataset = experiment.dataset
-        self.anew = dataset.shift > 0 or dataset.flip or dataset.mixes or dataset.train.masks
+        self.masks = dataset.train.masks
+        self.changing = dataset.train if dataset.shift > 0 or dataset.flip or dataset.mixes else None
 
     def of(self, examples: Examples, inputs: Tensor, batch: Tensor | slice) -> dict[str, Any]:
         """Return the extras of one batch.
@@ -196,11 +197,11 @@ class Extras:
         if "sample_weights" in self.wanted and examples.sample_weights is not None:
             extras["sample_weights"] = examples.sample_weights[batch]
         if "teacher_logits" in self.wanted and self.teacher is not None:
-            if self.anew:
-                extras["teacher_logits"] = _forward(self.teacher, inputs, self.device)
+            if self.masks or examples is self.changing:
+                extras["teacher_logits"] = forward(self.teacher, inputs, self.device)
             else:
                 if id(examples) not in self.teacher_logits:
-                    self.teacher_logits[id(examples)] = _forward(self.teacher, examples.inputs, self.device)
+                    self.teacher_logits[id(examples)] = forward(self.teacher, examples.inputs, self.device)
                 extras["teacher_logits"] = self.teacher_logits[id(examples)][batch]
         return extras
 
@@ -222,8 +223,8 @@ def predict(
     """
     experiment.model.eval()
 
-    def forward(inputs: Tensor) -> Tensor:
-        return _forward(experiment.model, inputs, experiment.device)
+    def look(inputs: Tensor) -> Tensor:
+        return forward(experiment.model, inputs, experiment.device)
 
     def loss(logits: Tensor, batch: slice) -> Tensor:
         assert extras is not None
@@ -232,13 +233,14 @@ def predict(
 
     if examples.masks:
         kept = sample_pixels(examples.labelled, stream(seed, "pixels"))
-        return predict_pixels(forward, examples, kept, loss if extras else None)
-    logits = forward(examples.inputs)
+        return predict_pixels(look, examples, kept, loss if extras else None)
+    logits = look(examples.inputs)
     return logits, examples.targets, loss(logits, slice(None)) if extras else torch.tensor(math.nan)
 
 
 @torch.no_grad()
-def _forward(model: nn.Module, inputs: Tensor, device: Device) -> Tensor:
+def forward(model: nn.Module, inputs: Tensor, device: Device) -> Tensor:
+    """Return a model's logits, float32, for inputs of any number, a batch at a time and without gradients."""
     with device.autocast():
         return torch.cat([model(part).float() for part in inputs.split(EVALUATION_BATCH)])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lossbench import build, config
+from lossbench import checking, config
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def compose_all(*overrides: str, config_dir: Path | None = None) -> list[config.
     with config.session(config_dir) as hydra:
         runs = hydra.plan(overrides).runs
     assert runs is not None
-    return [build.check(run) for run in runs]
+    return [checking.check(run) for run in runs]
 
 
 def files_below(folder: Path) -> list[str]:

@@ -55,6 +55,27 @@ def test_a_sweep_trains_reports_and_is_skipped_the_second_time(lossbench: Lossbe
     assert "initial_weights" in shown.stdout
 
 
+def test_a_report_compares_stored_runs_with_a_baseline_and_names_those_that_are_not_paired(
+    lossbench: Lossbench,
+) -> None:
+    sweep = ("train", *FAST, "-q", "seed=range(3)")
+    assert lossbench(*sweep, "loss=cross_entropy,focal").returncode == 0
+    assert lossbench(*sweep, "loss=brier", "batch_size=32").returncode == 0
+    answer = lossbench("report", "--baseline", "loss=cross_entropy", "--metrics", "nll", "--calibration", "raw")
+    assert answer.returncode == 0, answer.stderr
+    below = answer.stdout.partition("Difference from loss=cross_entropy")[2]
+    rows = {line.split()[0]: line.split() for line in below.splitlines() if line.strip()}
+    assert rows["focal"][-1] == "3"
+    assert rows["brier"][-1] == "0"
+    note = " ".join(answer.stdout.split())
+    assert "Not compared, for the two differ in batch order: wine-linear-brier-s0-" in note
+    picked = lossbench("report", "--select", "nll", "--where", "loss=focal", "--spread", "sd")
+    assert (picked.returncode, "Mean ± standard deviation over 3 seeds." in picked.stdout) == (0, True)
+    wrong = lossbench("report", "--baseline", "loss=focl")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.endswith("none has loss=focl; did you mean focal?\n")
+
+
 def test_multirun_is_accepted_and_changes_nothing(lossbench: Lossbench, tmp_path: Path) -> None:
     assert lossbench("train", "-m", *FAST, "seed=0").returncode == 0
     assert lossbench("train", *FAST, "seed=0", "-q").returncode == 0

@@ -198,3 +198,11 @@ def test_a_wrong_request_is_refused_in_one_line_that_names_it(overrides: tuple[s
 def test_a_config_dir_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--config-dir must name a folder"), config.session(tmp_path / "nowhere"):
         pass
+
+
+def test_how_a_run_is_measured_is_no_part_of_its_id_and_its_teacher_is_measured_alike() -> None:
+    plain = compose("loss=distillation")
+    other = compose("loss=distillation", "metrics.n_bins=10", "metrics.threshold=0.5")
+    assert other["metrics"] == {"n_bins": 10, "threshold": 0.5}
+    assert config.run_id(plain) == config.run_id(other)
+    assert config.teacher_config(other)["metrics"] == other["metrics"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lossbench import links
+from lossbench import links, losses
 from lossbench.errors import DataError, ShapeError
 
 
@@ -104,3 +104,33 @@ def test_the_tempered_softmax_sums_to_1_and_keeps_the_order(t2, scale):
 
 def test_the_tempered_softmax_has_a_heavier_tail():
     assert links.tempered_softmax([[10.0, 0.0]], t2=1.2)[0, 1] > links.softmax([[10.0, 0.0]])[0, 1] + 1
+
+
+def test_a_recorded_link_is_the_function_of_its_name_with_its_arguments():
+    logits = [[1.0, 3.0]]
+    np.testing.assert_array_equal(
+        links.through({"name": "softmax", "temperature": 2.0}, logits), links.softmax(logits, temperature=2.0)
+    )
+    np.testing.assert_array_equal(links.through({"name": "sigmoid"}, logits), links.sigmoid(logits))
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ({"name": "sofmax"}, "no link named 'sofmax'; did you mean softmax"),
+        ({"name": "finite_logits"}, "no link named 'finite_logits'"),
+        ({}, "no link named None"),
+        ({"name": "sigmoid", "temperature": 2.0}, "the link sigmoid cannot be given"),
+        ({"name": "softmax", "temperature": "hot"}, "the link softmax cannot be given"),
+    ],
+)
+def test_a_record_that_is_no_link_is_refused(link, message):
+    with pytest.raises(DataError, match=message):
+        links.through(link, [[1.0, 3.0]])
+
+
+def test_the_link_of_every_loss_can_be_recorded():
+    functions = [getattr(losses, name) for name in losses.__all__]
+    named = {function.link for function in functions if hasattr(function, "link")}
+    assert "sigmoid" in named
+    assert named <= set(links.LINKS)

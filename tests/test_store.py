@@ -54,7 +54,8 @@ def test_a_run_has_the_files_that_were_promised(tmp_path: Path) -> None:
     assert store.config(outcome.run_id) == config
     metrics = store.metrics(outcome.run_id)
     assert metrics["schema"] == 1
-    assert set(metrics["test"]) == {"raw", "temperature_scaled"}
+    assert set(metrics["test"]) == {"raw", "temperature_scaled", "vector_scaled", "isotonic"}
+    assert metrics["options"] == config["metrics"]
     predictions = store.predictions(outcome.run_id)
     assert set(predictions) == {"val_logits", "val_targets", "test_logits", "test_targets"}
     accuracy = (predictions["test_logits"].argmax(1) == predictions["test_targets"]).mean()
@@ -163,27 +164,6 @@ def test_the_teacher_that_a_student_hears_is_the_stored_one_through_its_own_link
     stored = store.predictions(store.config(student)["teacher"]["id"])["test_logits"]
     heard = teacher.eval()(experiment.dataset.test.inputs).detach().numpy()
     np.testing.assert_allclose(heard, stored / temperature, rtol=1e-5, atol=1e-6)
-
-
-def test_the_temperature_is_fitted_on_validation_alone() -> None:
-    # Three of four right at a margin of 2 log 3: the best T makes the confidence 3/4, so 2 log 3 / T = log 3.
-    margin = np.array([[2 * math.log(3), 0.0]] * 4)
-    val, test = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])  # on test a smaller T would be better and better
-    measured = run.measure(
-        {"val_logits": margin, "val_targets": val, "test_logits": margin, "test_targets": test}, {"name": "softmax"}
-    )
-    assert measured["temperature"] == pytest.approx(2.0, rel=1e-4)
-    assert measured["test"]["temperature_scaled"]["mean_confidence"] == pytest.approx(0.75, abs=1e-4)
-    assert measured["test"]["raw"]["mean_confidence"] == pytest.approx(0.9)
-
-
-def test_what_was_trained_through_a_sigmoid_is_measured_through_it() -> None:
-    # σ(log 3) = 3/4 and σ(0) = 1/2, together 5/4: confidence 3/5. Softmax would say 3/4.
-    logits = np.array([[math.log(3), 0.0]])
-    predictions = {f"{split}_logits": logits for split in ("val", "test")}
-    predictions |= {f"{split}_targets": np.array([0]) for split in ("val", "test")}
-    measured = run.measure(predictions, {"name": "sigmoid"})
-    assert measured["test"]["raw"]["mean_confidence"] == pytest.approx(0.6)
 
 
 def test_a_failed_run_is_recorded_and_the_next_try_may_succeed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lossbench import build, config
+from lossbench import checking, config
 from lossbench.conformance.subject import Subject
 
 
@@ -30,7 +30,7 @@ def subjects(loss: str, overrides: Sequence[str], config_dir: Path | None = None
     settings = [_of_the_loss(override, "" if has_config else "+") for override in overrides]
     with config.session(config_dir) as hydra:
         runs = hydra.plan([*chosen, *settings]).runs or []
-    nodes = [build.check(run)["loss"] for run in runs]
+    nodes = [checking.check(run)["loss"] for run in runs]
     return [(_title(node), Subject.of_node(node)) for node in nodes]
 
 

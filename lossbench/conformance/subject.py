@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from lossbench.build import EXTRAS, Loss, build_loss
+from lossbench.build import Loss, build_loss
+from lossbench.checking import EXTRAS
 from lossbench.config import Config
 from lossbench.conformance.batch import Batch, generate, value
 from lossbench.data.dataset import Dataset, Examples

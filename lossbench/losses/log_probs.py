@@ -60,7 +60,7 @@ class _LogProbs(torch.autograd.Function):
         scaled = _scaled(logits, scale)
         peak = scaled.amax(1)
         # log p = (z - max z) + log max p. What all logits have in common goes first, before any sum can round it.
-        fall = scaled - peak.unsqueeze(1)
+        fall = logits - peak.unsqueeze(1) if scaled is logits else scaled.sub_(peak.unsqueeze(1))
         probs = torch.softmax(fall, 1)
         highest = probs.amax(1).log()  # max p ≥ 1/K
         if targets is None:
@@ -107,7 +107,8 @@ class _LogProbs(torch.autograd.Function):
         # In place where a fresh tensor is at hand: a new one of this size costs as much as three passes over it. Under
         # vmap what is written to must be stacked wherever what is added is, hence the zeros.
         if of_entropy is not None:
-            gradient = _log_p(logits, scale, highest) * (of_entropy.unsqueeze(1) + torch.zeros_like(share)) + share
+            log_p = _log_p(logits, scale, highest.unsqueeze(1) + torch.zeros_like(share))
+            gradient = log_p.mul_(of_entropy.unsqueeze(1)).add_(share)
             gradient = (gradient if of_probs is None else gradient.add_(of_probs)).mul_(probs)
         else:
             gradient = (share if of_probs is None else share + of_probs) * probs
@@ -124,7 +125,7 @@ class _LogProbs(torch.autograd.Function):
 
         of_targets = of_scale = None
         if ctx.needs_input_grad[1] and gradients[0] is not None:
-            of_targets = _log_p(logits, scale, highest) * gradients[0].unsqueeze(1)
+            of_targets = _log_p(logits, scale, highest.unsqueeze(1)) * gradients[0].unsqueeze(1)
         if ctx.needs_input_grad[2]:
             of_scale = _dot(gradient, logits) / scale
             of_scale = of_scale if scale.ndim else of_scale.sum()
@@ -134,14 +135,13 @@ class _LogProbs(torch.autograd.Function):
 def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:
     if isinstance(scale, Tensor):
         return values * (scale.unsqueeze(1) if 0 < scale.ndim < values.ndim else scale)
-    return (
-        values if scale == 1.0 else values * scale
-    )  # by the number 1, most losses' default, without a pass over memory
+    # By the number 1, most losses' default, without a pass over memory.
+    return values if scale == 1.0 else values * scale
 
 
 def _log_p(logits: Tensor, scale: float | Tensor, highest: Tensor) -> Tensor:
     scaled = _scaled(logits, scale)
-    return (scaled - scaled.amax(1, keepdim=True)) + highest.unsqueeze(1)
+    return (scaled - (scaled.amax(1, keepdim=True) + torch.zeros_like(highest))).add_(highest)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

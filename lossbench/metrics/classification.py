@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lossbench.metrics.inputs import confidence_and_correct, log_probs_and_targets
+from lossbench.links import row_blocks
+from lossbench.metrics.inputs import read
 from lossbench.metrics.metric import metric
 
 
@@ -27,8 +28,37 @@ def accuracy(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100)
         ShapeError: if the two do not fit together.
         DataError: if a logit is not finite or a target is no class.
     """
-    _, correct = confidence_and_correct(*log_probs_and_targets(logits, targets, ignore_index))
-    return float(correct.mean())
+    return float(read(logits, targets, ignore_index).correct.mean())
+
+
+@metric(better="higher")
+def top5_accuracy(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
+    """Share of examples whose target is among the five most probable classes.
+
+        top5_accuracy = 1/N · Σ_i [y_i is among the five k with the largest p_ik]
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        A share, 0..1; 1 for K ≤ 5. Of tied classes the first comes first, as in `accuracy`.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: Russakovsky et al. 2015, "ImageNet Large Scale Visual Recognition Challenge".
+    """
+    predictions = read(logits, targets, ignore_index)
+    hits = 0
+    for rows in row_blocks(predictions.log_probs):
+        log_probs, classes = predictions.log_probs[rows], predictions.classes[rows, None]
+        own = np.take_along_axis(log_probs, classes, axis=1)
+        before = (log_probs > own) | ((log_probs == own) & (np.arange(predictions.num_classes) < classes))
+        hits += int((before.sum(axis=1) < 5).sum())
+    return hits / len(predictions.classes)
 
 
 @metric(better="higher")
@@ -51,9 +81,31 @@ def balanced_accuracy(logits: ArrayLike, targets: ArrayLike, *, ignore_index: in
 
     Source: Brodersen et al. 2010, "The Balanced Accuracy and Its Posterior Distribution".
     """
-    log_probs, classes = log_probs_and_targets(logits, targets, ignore_index)
-    _, correct = confidence_and_correct(log_probs, classes)
-    size = np.bincount(classes)
-    hits = np.bincount(classes, weights=correct)
+    hits, _, size = read(logits, targets, ignore_index).per_class
     present = size > 0
     return float((hits[present] / size[present]).mean())
+
+
+@metric(better="higher")
+def macro_f1(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
+    """Mean over the classes of the F1 score, the harmonic mean of precision and recall.
+
+        macro_f1 = mean over k of 2 TP_k / (2 TP_k + FP_k + FN_k)
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        A share, 0..1. A class that is neither predicted nor a target is left out.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: van Rijsbergen 1979, "Information Retrieval", chapter 7, with equal weights.
+    """
+    hits, predicted, there = read(logits, targets, ignore_index).per_class
+    occurs = predicted + there > 0
+    return float((2 * hits[occurs] / (predicted + there)[occurs]).mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lossbench.metrics.inputs import log_probs_and_targets
+from lossbench.metrics.inputs import read
 from lossbench.metrics.metric import metric
 
 
@@ -29,8 +29,7 @@ def nll(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> f
 
     Source: Good 1952, "Rational Decisions".
     """
-    log_probs, classes = log_probs_and_targets(logits, targets, ignore_index)
-    return float(-log_probs[np.arange(len(classes)), classes].mean()) + 0.0  # a perfect score is 0, not -0
+    return float(-read(logits, targets, ignore_index).target_log_probs.mean()) + 0.0  # a perfect score is 0, not -0
 
 
 @metric(better="lower")
@@ -55,7 +54,9 @@ def brier_score(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -1
 
     Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
     """
-    log_probs, classes = log_probs_and_targets(logits, targets, ignore_index)
-    residual = np.exp(log_probs)
-    residual[np.arange(len(classes)), classes] -= 1.0
-    return float((residual**2).sum(axis=1).mean())
+    predictions = read(logits, targets, ignore_index)
+    total = 0.0
+    for rows, residual in predictions.probs():
+        residual[np.arange(len(residual)), predictions.classes[rows]] -= 1.0
+        total += float(np.einsum("ik,ik->", residual, residual))
+    return total / len(predictions.classes)

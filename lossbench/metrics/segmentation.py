@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lossbench.metrics.classification import accuracy
-from lossbench.metrics.inputs import log_probs_and_targets
+from lossbench.metrics.classification import accuracy, macro_f1
+from lossbench.metrics.inputs import read
 from lossbench.metrics.metric import metric
 
 
@@ -33,7 +33,7 @@ def iou_per_class(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = 
 
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC) Challenge", section 4.4.
     """
-    both, predicted, there = _sizes(logits, targets, ignore_index)
+    both, predicted, there = read(logits, targets, ignore_index).per_class
     return _quotient(both, predicted + there - both)
 
 
@@ -56,7 +56,7 @@ def dice_per_class(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int =
 
     Source: Dice 1945, "Measures of the Amount of Ecologic Association Between Species".
     """
-    both, predicted, there = _sizes(logits, targets, ignore_index)
+    both, predicted, there = read(logits, targets, ignore_index).per_class
     return _quotient(2 * both, predicted + there)
 
 
@@ -85,7 +85,7 @@ def mean_iou(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100)
 
 @metric(better="higher")
 def dice_score(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
-    """Mean over the classes of the Dice coefficient; of classification, the macro F1 score.
+    """Mean over the classes of the Dice coefficient: `macro_f1`, by the name that segmentation gives it.
 
         dice_score = mean over k of 2 TP_k / (2 TP_k + FP_k + FN_k)
 
@@ -103,7 +103,7 @@ def dice_score(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -10
 
     Source: Dice 1945, "Measures of the Amount of Ecologic Association Between Species".
     """
-    return float(np.nanmean(dice_per_class(logits, targets, ignore_index=ignore_index)))
+    return macro_f1(logits, targets, ignore_index=ignore_index)
 
 
 @metric(better="higher")
@@ -125,20 +125,6 @@ def pixel_accuracy(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int =
     Source: Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation", section 5.
     """
     return accuracy(logits, targets, ignore_index=ignore_index)
-
-
-def _sizes(
-    logits: ArrayLike, targets: ArrayLike, ignore_index: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """How many positions of each class are rightly predicted, predicted, and there: int64 [K] each."""
-    log_probs, classes = log_probs_and_targets(logits, targets, ignore_index)
-    num_classes = log_probs.shape[1]
-    predicted = log_probs.argmax(axis=1)
-    return (
-        np.bincount(classes[predicted == classes], minlength=num_classes),
-        np.bincount(predicted, minlength=num_classes),
-        np.bincount(classes, minlength=num_classes),
-    )
 
 
 def _quotient(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

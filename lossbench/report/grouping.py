@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lossbench import metrics as library
+from lossbench.calibration import CALIBRATIONS
 from lossbench.errors import ConfigError, RequestError, did_you_mean
-from lossbench.report.notes import notes
-from lossbench.report.selection import Value, order, parse, select, value, written
+from lossbench.report import notes, selection
+from lossbench.report.choice import PICKED, Choice, choose
+from lossbench.report.comparison import mark_best, with_differences
+from lossbench.report.options import PREFIX, measured_with
+from lossbench.report.ranking import rank
+from lossbench.report.resampling import with_resampled_intervals
+from lossbench.report.selection import Value, order, parse, value, written
 from lossbench.report.table import (
     BESIDE,
     NAMES,
     SAME_AFTER_TEMPERATURE,
+    UNKNOWN,
     Cell,
     Column,
     MetricColumn,
     Row,
+    Run,
     Table,
     short_name,
 )
+from lossbench.statistics import t_interval
+from lossbench.store import Store
 
-CALIBRATIONS = ("raw", "temperature_scaled")
+DEFAULT_CALIBRATIONS = ("raw", "temperature_scaled")
+SPREADS = ("interval", "sd")
+FINGERPRINT = "fingerprint."
 DEFAULT_METRICS = ("accuracy", "nll", "ece", "confidence_gap")
 # What separates two runs without making them different experiments: seeds, and what cannot change the numbers.
 # A teacher's id repeats its settings, which are compared one by one, and its seed, which is its student's.
-NOT_COMPARED = {"run", "split", "calibration", "seed", "teacher.id", *BESIDE}
+NOT_COMPARED = {"run", "split", "calibration", "seed", "teacher.id", *BESIDE, *UNKNOWN}
 NOT_COMPARED |= {"results_dir", "dataset.root"}
 NO_RUNS = "no finished runs; train some first: lossbench train loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
 
@@ -40,46 +53,68 @@ def tabulate(
     *,
     where: Sequence[str] = (),
     metrics: Sequence[str] | None = None,
-    calibrations: Sequence[str] = CALIBRATIONS,
+    calibrations: Sequence[str] = DEFAULT_CALIBRATIONS,
     split: str = "test",
+    baseline: Sequence[str] = (),
+    select: str | None = None,
+    ranks: str | None = None,
+    spread: str = "interval",
+    store: Store | None = None,
 ) -> Table:
-    """Group runs over seeds and mark the best of each dataset × model.
+    """Group runs over seeds, mark the best of each dataset × model and what cannot be told from it.
 
     Args:
         frame: a row per run × split × calibration; config keys with dots, one column per metric.
         where: filters, `key=value` each; see `select`.
         metrics: names from `lossbench.metrics`, in the order to show; none for the usual five columns.
-        calibrations: `raw`, `temperature_scaled` or both, in the order to show.
+        calibrations: of `lossbench.calibration.CALIBRATIONS`, in the order to show.
         split: `val` or `test`.
+        baseline: `key=value` each, for the rows that the others of their dataset × model are compared with.
+        select: a metric: one row per loss, for each seed the run that is best by it on validation.
+        ranks: a metric to rank the losses by over all datasets and models.
+        spread: what follows ±: half the 95 % `interval`, or the `sd`.
+        store: where the predictions are: rows of one seed have intervals over test examples then.
 
     Raises:
         ConfigError: if a filter, a metric or a calibration is not known.
-        RequestError: if no run is left.
+        RequestError: if no run is left, or those left were measured with different options.
     """
     if frame.empty:
         raise RequestError(NO_RUNS)
-    shown = _metric_columns(metrics, calibrations)
-    keys = [key for key in map(str, frame.columns) if _compared(key)]
-    filterable = [*keys, "seed", "run"]
-    chosen = select(frame, where, filterable)
+    _known("spread", [spread], SPREADS)
+    shown = _metric_columns(metrics, calibrations, ranks, frame.columns)
+    keys = [key for key in map(str, frame.columns) if compared(key)]
+    filterable = [*keys, "seed", "run", *(key for key in map(str, frame.columns) if key.startswith(PREFIX))]
+    chosen = selection.select(frame, where, filterable)
+    if select is not None:
+        measured_with(chosen, [select])  # before it chooses among them
+    choice = _choice(chosen, select, shown[0].calibration, keys, split)
+    if choice is not None:
+        chosen = chosen[chosen["run"].isin(list(choice.picked))]
     chosen = chosen[chosen["split"] == split]
     if chosen.empty:
         raise RequestError(f"no run has the split {split!r}; there are: {', '.join(sorted(set(frame['split'])))}")
 
+    options = measured_with(chosen, [column.metric for column in shown])
     # Missing for all of them is missing: an older store may lack a metric that was added since.
     chosen = chosen.reindex(columns=[*chosen.columns, *({c.metric for c in shown} - set(chosen.columns))])
     groups: dict[tuple[Value, ...], list[dict[Hashable, Any]]] = {}
     for record in chosen.to_dict("records"):
-        groups.setdefault(tuple(value(record[key]) for key in keys), []).append(record)
+        swept = choice.picked[record["run"]] if choice else {}
+        groups.setdefault(tuple(PICKED if key in swept else value(record[key]) for key in keys), []).append(record)
     configs = [dict(zip(keys, group, strict=True)) for group in groups]
 
     columns = _columns(keys, configs)
-    rows = [
-        Row(config, len({record["run"] for record in records}), 0, tuple(_cell(records, column) for column in shown))
-        for config, records in zip(configs, groups.values(), strict=True)
-    ]
-    rows = _mark_best(_sorted(rows, columns), shown)
+    rows = [_row(config, records, shown, choice) for config, records in zip(configs, groups.values(), strict=True)]
+    rows, tested = mark_best(_blocks(_sorted(rows, columns)), shown)
+    remarks: list[str] = []
+    if baseline:
+        rows, remarks = with_differences(rows, shown, baseline)
+    if store is not None:
+        rows, missing = with_resampled_intervals(rows, shown, split, store)
+        remarks += missing
     counts = {row.n for row in rows}
+    of_tests = notes.comparisons(rows, tested, " ".join(baseline))
     return Table(
         title=_title(chosen, rows, [parse(condition, filterable)[0] for condition in where]),
         split=split,
@@ -87,22 +122,72 @@ def tabulate(
         metrics=shown,
         rows=tuple(rows),
         n=counts.pop() if len(counts) == 1 else None,
-        notes=tuple(notes(rows, [column.key for column in columns], shown)),
+        notes=(
+            *notes.notes(rows, [column.key for column in columns], shown, options, spread=spread, tests=of_tests),
+            *(choice.notes if choice else ()),
+            *remarks,
+            *_look_alikes(rows, columns),
+        ),
+        spread=spread,
+        baseline=" ".join(baseline),
+        ranks=rank(rows, columns, shown, ranks) if ranks else None,
     )
 
 
-def _compared(key: str) -> bool:
+def _look_alikes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    """A note on rows whose columns are equal, because what tells them apart is not worth a column."""
+    alike: dict[tuple[Value, ...], list[Row]] = {}
+    for row in rows:
+        alike.setdefault((row.block, *(row.config[column.key] for column in columns)), []).append(row)
+    differing = {
+        key for group in alike.values() for key in group[0].config if len({row.config[key] for row in group}) > 1
+    }
+    names = ["the code of functions of one's own" if key == "sources" else key for key in sorted(differing)]
+    return [f"Rows that look alike differ in {', '.join(names)}."] if names else []
+
+
+def compared(key: str) -> bool:
+    """Whether a column of a frame is a setting that makes two runs different experiments."""
     of_the_device = key.startswith("device.") and key != "device.precision"
-    return not of_the_device and key not in NOT_COMPARED and key not in library.ALL
+    return (
+        not of_the_device
+        and not key.startswith((FINGERPRINT, PREFIX))
+        and key not in NOT_COMPARED
+        and key not in library.ALL
+    )
 
 
-def _metric_columns(metrics: Sequence[str] | None, calibrations: Sequence[str]) -> tuple[MetricColumn, ...]:
-    calibrations = list(dict.fromkeys(calibrations)) or CALIBRATIONS
+def _known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no {kind} named {name!r}{did_you_mean(name, known)}")
+
+
+def _choice(
+    frame: pd.DataFrame, metric: str | None, calibration: str, keys: Sequence[str], split: str
+) -> Choice | None:
+    if metric is None:
+        return None
+    _known("metric", [metric], library.ALL)
+    if split != "test":
+        raise ConfigError(f"--select chooses on validation, so only --split test can judge what it chose; got {split}")
+    return choose(
+        frame.reindex(columns=[*frame.columns, *({metric} - set(frame.columns))]),
+        metric,
+        library.ALL[metric].better,
+        calibration,
+        keys,
+    )
+
+
+def _metric_columns(
+    metrics: Sequence[str] | None, calibrations: Sequence[str], ranks: str | None, measured: Container[str]
+) -> tuple[MetricColumn, ...]:
+    calibrations = list(dict.fromkeys(calibrations)) or DEFAULT_CALIBRATIONS
     known_metrics = {**{name: metric.better for name, metric in library.ALL.items()}, **dict.fromkeys(BESIDE)}
-    for kind, names, known in (("calibration", calibrations, CALIBRATIONS), ("metric", metrics or (), known_metrics)):
-        for name in names:
-            if name not in known:
-                raise ConfigError(f"no {kind} named {name!r}{did_you_mean(name, known)}")
+    known_metrics |= {name: better for name, (better, _) in UNKNOWN.items() if name in measured}
+    _known("calibration", calibrations, CALIBRATIONS)
+    _known("metric", [*(metrics or ()), *([ranks] if ranks else [])], known_metrics)
     first, *rest = calibrations
     if not metrics:
         pairs = [(name, first) for name in DEFAULT_METRICS] + [("ece", calibration) for calibration in rest]
@@ -110,19 +195,45 @@ def _metric_columns(metrics: Sequence[str] | None, calibrations: Sequence[str]) 
         pairs = [
             (name, calibration)
             for name in dict.fromkeys(metrics)
-            for calibration in ([first] if name in (*SAME_AFTER_TEMPERATURE, *BESIDE) else calibrations)
+            for calibration in ([first] if name in BESIDE else calibrations)
+            if not (calibration in rest and calibration == "temperature_scaled" and name in SAME_AFTER_TEMPERATURE)
         ]
+    if ranks and ranks not in [name for name, _ in pairs]:
+        pairs.append((ranks, first))
     return tuple(MetricColumn(name, calibration, known_metrics[name]) for name, calibration in pairs)
 
 
-def _cell(records: list[dict[Hashable, Any]], column: MetricColumn) -> Cell:
-    values = np.array([r[column.metric] for r in records if r["calibration"] == column.calibration], dtype=np.float64)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return Cell(math.nan, None, 0)
+def _row(
+    config: Mapping[str, Value],
+    records: list[dict[Hashable, Any]],
+    shown: Sequence[MetricColumn],
+    choice: Choice | None,
+) -> Row:
+    runs: dict[str, Run] = {}
+    values: dict[tuple[str, str], dict[str, float]] = {}  # metric, calibration → run → value
+    for record in records:
+        of = {k: value(v) for k, v in record.items() if str(k).startswith(FINGERPRINT)}
+        fingerprints = {str(k).removeprefix(FINGERPRINT): v for k, v in of.items() if v is not None}
+        runs.setdefault(record["run"], Run(record["run"], value(record["seed"]), fingerprints))
+        for column in shown:
+            if record["calibration"] == column.calibration:
+                values.setdefault((column.metric, column.calibration), {})[record["run"]] = record[column.metric]
+    cells = []
+    for column in shown:
+        given = values.get((column.metric, column.calibration), {})
+        cells.append(_cell(tuple(float(given.get(run, math.nan)) for run in runs)))
+    picked = {run: choice.picked[run] for run in runs} if choice else {}
+    return Row(config, tuple(runs.values()), 0, tuple(cells), picked if any(picked.values()) else {})
+
+
+def _cell(values: tuple[float, ...]) -> Cell:
+    there = np.array([number for number in values if not math.isnan(number)])
+    if not len(there):
+        return Cell(math.nan, None, 0, values)
     # An infinite nll has a mean, ∞, but no deviation from it.
-    finite = bool(np.isfinite(values).all())
-    return Cell(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 and finite else None, len(values))
+    spread = len(there) > 1 and bool(np.isfinite(there).all())
+    sd = float(there.std(ddof=1)) if spread else None
+    return Cell(float(there.mean()), sd, len(there), values, *t_interval(there))
 
 
 def _columns(keys: Sequence[str], configs: Sequence[Mapping[str, Value]]) -> tuple[Column, ...]:
@@ -158,41 +269,13 @@ def _sorted(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     return sorted(rows, key=place)
 
 
-def _mark_best(rows: list[Row], shown: Sequence[MetricColumn]) -> list[Row]:
+def _blocks(rows: list[Row]) -> list[Row]:
     def dataset_and_model(row: Row) -> tuple[Value, ...]:
         # With all their settings: two levels of label noise are two problems, each with its own best loss.
         return tuple(v for key, v in row.config.items() if key.startswith(("dataset.", "model.")))
 
     blocks = list(dict.fromkeys(map(dataset_and_model, rows)))
-    numbers = [blocks.index(dataset_and_model(row)) for row in rows]
-    best = {
-        (block, column): _best([r.cells[column].mean for r, b in zip(rows, numbers, strict=True) if b == block], better)
-        for block in set(numbers)
-        for column, better in enumerate(metric.better for metric in shown)
-    }
-    return [
-        Row(
-            row.config,
-            row.n,
-            block,
-            tuple(
-                Cell(cell.mean, cell.sd, cell.n, best=_badness(cell.mean, shown[i].better) == best[block, i])
-                for i, cell in enumerate(row.cells)
-            ),
-        )
-        for row, block in zip(rows, numbers, strict=True)
-    ]
-
-
-def _best(means: Sequence[float], better: str | None) -> float | None:
-    if better is None or len(means) < 2:
-        return None
-    return min((_badness(mean, better) for mean in means if not math.isnan(mean)), default=None)
-
-
-def _badness(mean: float, better: str | None) -> float:
-    # Rounded, so that two means of the same values added in another order still tie.
-    return round({"higher": -mean, "lower": mean, "zero": abs(mean), None: math.nan}[better], 12)
+    return [replace(row, block=blocks.index(dataset_and_model(row))) for row in rows]
 
 
 def _title(chosen: pd.DataFrame, rows: Sequence[Row], filtered: Sequence[str]) -> tuple[str, ...]:

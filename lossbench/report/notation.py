@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lossbench.report.selection import written
-from lossbench.report.table import Cell, Column, MetricColumn, Row, Table, metric_name
+from lossbench.report.table import DIFFERS, TIED, Cell, Column, MetricColumn, Row, Table, metric_name
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0"}
 
@@ -53,7 +53,27 @@ def number(value: float, decimals: int, column: MetricColumn) -> str:
     return f"{rounded:{'+' if column.better == 'zero' and rounded else ''}.{decimals}f}"
 
 
-def mean_and_sd(cell: Cell, decimals: int, column: MetricColumn) -> str:
-    """Return `0.9722 ± 0.0031`, or the mean alone where one seed has no deviation."""
-    mean = number(cell.mean, decimals, column)
-    return mean if cell.sd is None else f"{mean} ± {cell.sd:.{decimals}f}"
+def spread(cell: Cell, table: Table) -> float | None:
+    """Return what follows ±: half the 95 % interval or the standard deviation; None where there is none."""
+    if table.spread == "sd":
+        return cell.sd
+    return None if math.isnan(cell.low) else (cell.high - cell.low) / 2
+
+
+def mean_and_spread(cell: Cell, decimals: int, column: MetricColumn, table: Table) -> str:
+    """Return `0.9722 ± 0.0031`, or the mean alone where there is no spread."""
+    mean, after = number(cell.mean, decimals, column), spread(cell, table)
+    return mean if after is None else f"{mean} ± {after:.{decimals}f}"
+
+
+def marks(cell: Cell) -> str:
+    """Return what stands behind a number beside the mark of the best; the notes explain it."""
+    significant = cell.difference is not None and cell.difference.significant
+    return (TIED if cell.tied else "") + (DIFFERS if significant else "")
+
+
+def p_value(p: float) -> str:
+    """Return `0.034`, `<0.001`, or a dash where there is no test."""
+    if math.isnan(p):
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Sequence
 
-from lossbench import metrics as library
+from lossbench.report.options import definitions
+from lossbench.report.resampling import N_RESAMPLES, SEED
 from lossbench.report.selection import written
-from lossbench.report.table import BESIDE, NAMES, MetricColumn, Row, metric_name
+from lossbench.report.table import BESIDE, DIFFERS, NAMES, TIED, UNKNOWN, MetricColumn, Row, metric_name
+from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE
 
 
-def notes(rows: Sequence[Row], keys: Sequence[str], shown: Sequence[MetricColumn]) -> list[str]:
+def notes(
+    rows: Sequence[Row],
+    keys: Sequence[str],
+    shown: Sequence[MetricColumn],
+    options: dict[str, float],
+    *,
+    spread: str,
+    tests: Sequence[str],
+) -> list[str]:
     """Return one sentence for each thing a reader must know to read the numbers.
 
     Args:
         rows: the table's rows.
         keys: the config keys that have a column.
         shown: the metric columns.
+        options: what the metrics were measured with.
+        spread: what follows ±, `interval` or `sd`.
+        tests: what `comparisons` returns.
     """
-    notes = []
-    counts = {row.n for row in rows}
-    if max(counts) == 1:
-        notes.append("One seed each: no spread to show.")
-    else:
-        seeds = f"{counts.pop()} seeds" if len(counts) == 1 else "n seeds"
-        notes.append(f"Mean ± standard deviation over {seeds}.")
-    bins: dict[int, list[str]] = {}
-    for name in dict.fromkeys(column.metric for column in shown):
-        metric = library.ALL.get(name)
-        option = inspect.signature(metric).parameters.get("n_bins") if metric else None
-        if option is not None:
-            bins.setdefault(option.default, []).append(metric_name(name))
-    notes += [f"{', '.join(names)}: {count} bins of equal width." for count, names in bins.items()]
-    if any(column.calibration == "temperature_scaled" for column in shown):
-        notes.append("T-scaled: after one temperature fitted on the validation split.")
+    notes = [*_spread(rows, shown, spread), *tests]
+    of = {column.metric for column in shown}
+    notes += definitions(shown, options)
     if any(column.metric == "confidence_gap" for column in shown):
         notes.append("Confidence gap: mean confidence − accuracy; above 0 is overconfident.")
     notes += [
@@ -41,6 +41,8 @@ def notes(rows: Sequence[Row], keys: Sequence[str], shown: Sequence[MetricColumn
         for c in shown
         if c.metric in BESIDE
     ]
+    unknown = {name: definition for name, (_, definition) in UNKNOWN.items() if name in of}
+    notes += [f"{metric_name(name)}: {text[0].lower()}{text[1:]}" for name, text in unknown.items()]
     for i, column in enumerate(shown):
         total = sum(row.n for row in rows)
         left_out = total - sum(row.cells[i].n for row in rows)
@@ -48,6 +50,48 @@ def notes(rows: Sequence[Row], keys: Sequence[str], shown: Sequence[MetricColumn
             name = metric_name(column.metric, column.calibration)
             notes.append(f"{name}: no value in {left_out} of {total} runs, left out of the mean.")
     return notes + _loss_settings(rows, keys)
+
+
+def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
+    """Return what the marks of tests mean, or why there is no test.
+
+    Args:
+        rows: the table's rows.
+        tested: whether any row was held against the best of its block.
+        baseline: what the differences are from, if there are any.
+    """
+    notes = []
+    if tested:
+        notes.append(
+            f"{TIED}: cannot be told from the best (paired t, Holm over all pairs of rows, p ≥ {SIGNIFICANCE})."
+        )
+    elif max(row.n for row in rows) > 1 and len(rows) > max(row.block for row in rows) + 1:
+        notes.append(f"Not tested: that takes {MIN_PAIRS} paired runs.")
+    differences = [cell.difference for row in rows for cell in row.cells if cell.difference is not None]
+    if any(difference.significant for difference in differences):
+        notes.append(f"{DIFFERS}: differs from {baseline} (paired t, Holm over the table, p < {SIGNIFICANCE}).")
+    elif not all(math.isnan(difference.p) for difference in differences):
+        notes.append(f"None differs from {baseline} significantly (paired t, Holm over the table).")
+    return notes
+
+
+def _spread(rows: Sequence[Row], shown: Sequence[MetricColumn], spread: str) -> list[str]:
+    notes = []
+    counts = {row.n for row in rows}
+    if max(counts) > 1:
+        what = "standard deviation" if spread == "sd" else "half the 95 % interval (Student t)"
+        seeds = f"{max(counts)} seeds" if len(counts) == 1 else "n seeds"
+        notes.append(f"Mean ± {what} over {seeds}.")
+    resampled = [c for i, c in enumerate(shown) if any(row.cells[i].resampled for row in rows)]
+    if resampled and spread != "sd":
+        names = ", ".join(metric_name(column.metric, column.calibration) for column in resampled)
+        notes.append(
+            f"One seed: ± half the 95 % bootstrap interval over examples ({N_RESAMPLES:,} resamples, seed {SEED}) of "
+            f"{names}; it does not say what another training would give."
+        )
+    elif max(counts) == 1:
+        notes.append("One seed each: no spread to show.")
+    return notes
 
 
 def _loss_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,12 @@ def select(frame: pd.DataFrame, where: Sequence[str], keys: Sequence[str]) -> pd
     if not keep.any():
         raise RequestError(f"no run has all of {', '.join(where)}; leave one out, or train it: lossbench train …")
     return frame[keep]
+
+
+def meets(config: Mapping[str, Value], condition: str) -> bool:
+    """Whether a row of the table has what `key=value` asks for; see `select`."""
+    key, wanted = parse(condition, list(config))
+    return _comparable(config[key]) in [_comparable(_read(text)) for text in wanted]
 
 
 def parse(condition: str, keys: Sequence[str]) -> tuple[str, list[str]]:

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lossbench.report.selection import Value
+from lossbench.statistics import Comparison
+
+TIED = "≈"  # cannot be told from the best
+DIFFERS = "†"  # from the baseline, significantly
 
 NAMES = ("dataset.name", "model.name", "loss.name")
 # One temperature never changes which class comes first, so these would be the same column twice.
-SAME_AFTER_TEMPERATURE = ("accuracy", "balanced_accuracy", "mean_iou", "dice_score", "pixel_accuracy")
+SAME_AFTER_TEMPERATURE = (
+    "accuracy",
+    "top5_accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "mean_iou",
+    "dice_score",
+    "pixel_accuracy",
+)
 
-ABBREVIATIONS = {"nll": "NLL", "ece": "ECE", "mce": "MCE", "rmsce": "RMSCE", "aurc": "AURC", "iou": "IoU"}
+# What a post-hoc calibration is called in a heading, and what it is.
+CALIBRATED = {
+    "temperature_scaled": ("T-scaled", "after one temperature fitted on the validation split."),
+    "vector_scaled": ("vector-scaled", "after a weight and a bias of each class fitted on the validation split."),
+    "isotonic": ("isotonic", "after isotonic regression of each class on the validation split."),
+}
+
+ABBREVIATIONS = {
+    "nll": "NLL",
+    "ece": "ECE",
+    "mce": "MCE",
+    "rmsce": "RMSCE",
+    "aurc": "AURC",
+    "iou": "IoU",
+    "auroc": "AUROC",
+    "fpr95": "FPR95",
+}
 
 # Numbers of a run beside its metrics, that a column can show.
 BESIDE = {
     "temperature": "The temperature fitted on the validation split; above 1 the run was overconfident.",
-    "teacher_accuracy": "The accuracy of the student's teacher on the test split.",
+    "teacher_accuracy": "The accuracy of the student's teacher on the test split, of the classes it knows.",
     "teacher_ece": "The expected calibration error of the student's teacher on the test split, through its own link.",
     "old_accuracy": "The accuracy on the test examples of the old classes (dataset.old_classes), all classes allowed.",
     "new_accuracy": "The accuracy on the test examples of the other classes, all classes allowed.",
+}
+
+# How well the probabilities of a run tell its test split from unknown data: what is better, and a definition.
+UNKNOWN = {
+    "auroc": ("higher", "How often a test example scores higher than an unknown one; a tie counts one half."),
+    "fpr95": ("lower", "The share of unknown examples that score as high as the best 95 % of the test split."),
 }
 
 
@@ -41,26 +76,62 @@ class MetricColumn:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One run of a row, with what must be equal for two runs to be paired."""
+
+    id: str
+    seed: Value
+    fingerprints: Mapping[str, Value]  # of data, split, initial weights and batch order
+
+
+@dataclass(frozen=True)
 class Cell:
-    """Mean and sample standard deviation over n seeds; the mean is nan for n = 0, no deviation below n = 2."""
+    """Mean, sample standard deviation and 95 % interval over n seeds.
+
+    The mean is nan for n = 0; no deviation and no interval below n = 2, unless test examples were resampled.
+    """
 
     mean: float
     sd: float | None
     n: int
+    values: tuple[float, ...] = ()  # one for each of the row's runs, nan where a run has none
+    low: float = math.nan
+    high: float = math.nan
+    resampled: bool = False  # the interval is over test examples, not seeds
     best: bool = False
+    tied: bool = False  # cannot be told from the best
+    difference: Comparison | None = None  # from the baseline's cell
 
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in the seed alone.
+    """Runs that differ in the seed alone, or in what `picked` says of each seed.
 
     `config` holds every compared key, None where the runs lack it; `block` numbers the dataset × model.
     """
 
     config: Mapping[str, Value]
-    n: int
+    runs: tuple[Run, ...]
     block: int
     cells: tuple[Cell, ...]
+    picked: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # run → what validation chose for it
+
+    @property
+    def n(self) -> int:
+        """The number of runs."""
+        return len(self.runs)
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """Average ranks over the blocks of a table; rank 1 is the best."""
+
+    metric: MetricColumn
+    rows: tuple[tuple[str, float], ...]  # what is ranked, best first
+    n: int  # blocks
+    p: float  # Friedman
+    critical_difference: float  # Nemenyi
+    left_out: tuple[str, ...] = ()  # lacks a mean in some block
 
 
 @dataclass(frozen=True)
@@ -74,6 +145,9 @@ class Table:
     rows: tuple[Row, ...]
     n: int | None
     notes: tuple[str, ...]
+    spread: str = "interval"  # what follows ±: half the 95 % `interval`, or the `sd`
+    baseline: str = ""  # what the differences are from: loss=cross_entropy
+    ranks: RankTable | None = None
 
     def ends_block(self, index: int) -> bool:
         """Whether another dataset × model follows this row."""
@@ -92,5 +166,5 @@ def short_name(key: str) -> str:
 def metric_name(metric: str, calibration: str = "raw") -> str:
     """Return a metric as prose names it: `confidence gap`, `ECE (T-scaled)`."""
     words = [ABBREVIATIONS.get(word, word) for word in metric.split("_")]
-    scaled = calibration == "temperature_scaled" and metric not in (*SAME_AFTER_TEMPERATURE, *BESIDE)
-    return " ".join(words) + (" (T-scaled)" if scaled else "")
+    plain = metric in BESIDE or (calibration == "temperature_scaled" and metric in SAME_AFTER_TEMPERATURE)
+    return " ".join(words) + ("" if plain or calibration not in CALIBRATED else f" ({CALIBRATED[calibration][0]})")

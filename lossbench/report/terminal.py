@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from lossbench.report.notation import ARROWS, best_note, decimals, heading, number, setting, title
+from lossbench.report.notation import ARROWS, best_note, decimals, heading, marks, number, setting, spread, title
+from lossbench.report.sheets import Sheet, sheets
 from lossbench.report.table import MetricColumn, Table, metric_name
 
 # From roomy to tight: the decimals given up, and how ± is set. Digits go before columns do.
@@ -51,6 +52,13 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
         console.print()
         for paragraph in [" ".join(notes), *_left_out(table.metrics[kept:])]:
             console.print(Text(paragraph, style="dim"), width=note_width)
+        for sheet in sheets(table):
+            console.print()
+            console.print(Text(sheet.title, style="bold"))
+            console.print()
+            console.print(_sheet(sheet))
+            console.print()
+            console.print(Text(sheet.note, style="dim"), width=min(console.width, 80))
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
@@ -64,8 +72,8 @@ def _grid(table: Table, kept: int, less: int, plus_minus: str, *, color: bool) -
         grid.add_column("n ")
     metrics = []
     for i, metric in enumerate(table.metrics[:kept]):
-        cells = _cells(table, i, decimals(table, i) - less, plus_minus, mark=" " if color else "*")
-        grid.add_column(Text(_wrapped(heading(metric), max(len(cell) - 1 for cell in cells))), no_wrap=True)
+        cells = _cells(table, i, decimals(table, i) - less, plus_minus, mark="" if color else "*")
+        grid.add_column(Text(_wrapped(heading(metric), max(map(len, cells)) - 1)), no_wrap=True)
         metrics.append(cells)
     for index, row in enumerate(table.rows):
         settings = [Text(f"{setting(row, column)} ") for column in table.columns]
@@ -83,11 +91,30 @@ def _cells(table: Table, index: int, decimals: int, plus_minus: str, *, mark: st
     cells = [row.cells[index] for row in table.rows]
     means = [number(cell.mean, decimals, table.metrics[index]) for cell in cells]
     widest = max(map(len, means))
-    spreads = ["" if cell.sd is None else f"{plus_minus}{cell.sd:.{decimals}f}" for cell in cells]
-    return [
-        f"{mean:>{widest}}{spread}{mark if cell.best else ' '}"
-        for mean, spread, cell in zip(means, spreads, cells, strict=True)
+    spreads = [spread(cell, table) for cell in cells]
+    texts = [
+        f"{mean:>{widest}}{'' if after is None else f'{plus_minus}{after:.{decimals}f}'}"
+        for mean, after in zip(means, spreads, strict=True)
     ]
+    return [f"{text}{(mark if cell.best else '') + marks(cell):1}" for text, cell in zip(texts, cells, strict=True)]
+
+
+def _sheet(sheet: Sheet) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
+    # What stands once for several lines has a line of its own: the words beside it need the width.
+    grouped = sheet.words > 1
+    for index, name in enumerate(sheet.headings[grouped:], start=int(grouped)):
+        grid.add_column(
+            Text(f"{name} "),
+            overflow="fold",
+            justify="left" if index < sheet.words else "right",
+            no_wrap=index >= sheet.words,
+        )
+    for row in sheet.rows:
+        if grouped and row[0]:
+            grid.add_row(Text(row[0], style="italic"))
+        grid.add_row(*(Text(f"{text} ") for text in row[grouped:]))
+    return grid
 
 
 def _wrapped(heading: str, width: int) -> str:

@@ -4,8 +4,8 @@
 Losses of examples, at [4096, 1000] float32, stand beside `F.cross_entropy(label_smoothing=0.1)`; losses of regions, at
 [8, 4, 128, 128], beside MONAI's loss of the same kind, or segmentation_models_pytorch's where MONAI has none. Where a
 loss has another name in torch, it stands beside that too. A ratio below 1 is faster, or smaller, than the reference.
-Time is the fastest round of the loss by the fastest of the reference, which takes its turn right after it, so that a
-busy machine slows both; beside it are the quartiles over the rounds. Memory is the peak of what both passes allocate.
+Time is the median over the rounds of loss / reference, which take turns in going first, so that a busy machine slows
+both; beside it are the quartiles. Memory is the peak of what both passes allocate.
 
     .venv/bin/python scripts/bench/losses.py [--device cuda] [--rounds 30] [--threads 1] [--output FILE] [LOSS …]
 """
@@ -144,11 +144,16 @@ def rows(name: str, device: str, rounds: int) -> Iterator[str]:
 
 def row(name: str, loss: Loss, whom: str, reference: Loss, logits: Tensor, rounds: int) -> str:
     """Measure one loss beside one reference."""
-    pairs = [(seconds(loss, logits), seconds(reference, logits)) for _ in range(rounds + 3)][3:]  # three to warm up
-    fastest, theirs = min(own for own, _ in pairs), min(other for _, other in pairs)
-    low, _, high = statistics.quantiles([own / other for own, other in pairs], n=4)
+    own, ratios = [], []
+    for turn in range(rounds + 3):
+        order = (loss, reference) if turn % 2 else (reference, loss)
+        times = {timed: seconds(timed, logits) for timed in order}
+        own.append(times[loss])
+        ratios.append(times[loss] / times[reference])
+    low, middle, high = statistics.quantiles(ratios[3:], n=4)  # three to warm up
     memory = peak_bytes(loss, logits) / peak_bytes(reference, logits)
-    return f"| {name} | {whom} | {fastest * 1e3:.1f} | {fastest / theirs:.2f} | {low:.2f}–{high:.2f} | {memory:.2f} |"
+    milliseconds = 1e3 * statistics.median(own[3:])
+    return f"| {name} | {whom} | {milliseconds:.1f} | {middle:.2f} | {low:.2f}–{high:.2f} | {memory:.2f} |"
 
 
 _REGION_LOSSES = references(torch.zeros(1, 1, dtype=torch.int64)).keys()

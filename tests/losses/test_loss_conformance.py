@@ -12,9 +12,9 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from lossbench import conformance
-from lossbench.build import EXTRAS
+from lossbench.checking import EXTRAS
 from lossbench.conformance import Mark
-from lossbench.conformance.batch import value
+from lossbench.conformance.batch import value, value_and_gradient
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
@@ -133,7 +133,11 @@ def test_what_all_logits_have_in_common_costs_no_digits(name):
         if "teacher_logits" in batch.extras:
             teacher = (batch.extras["teacher_logits"] * 128).round() / 128 + 1e4
             rounded = replace(rounded, extras={**batch.extras, "teacher_logits": teacher})
-        single, double = (value(subject.loss(), rounded.to(to)) for to in (torch.float32, torch.float64))
+        (single, slope), (double, slope_in_double) = (
+            value_and_gradient(subject.loss(), rounded.to(to)) for to in (torch.float32, torch.float64)
+        )
         # What these add to a logit of 1e4 is rounded to 1/1024.
         adds = name in ("balanced_softmax", "logit_adjusted", "ldam")
         torch.testing.assert_close(single.double(), double, rtol=1e-4 if adds else 2e-5, atol=1e-6)
+        size = slope_in_double.abs().max().item()
+        torch.testing.assert_close(slope.double(), slope_in_double, rtol=0, atol=(1e-3 if adds else 1e-5) * size)

@@ -1,14 +1,20 @@
-"""ece, mce and overconfidence_error by hand, at the edges of bins, and against torchmetrics."""
+"""Calibration errors over bins by hand, and at the edges of bins."""
 
 import math
 
 import numpy as np
 import pytest
-import torch
-from scipy.special import softmax
-from torchmetrics.functional.classification import multiclass_calibration_error
 
-from lossbench.metrics import confidence_gap, ece, mce, overconfidence_error
+from lossbench.metrics import (
+    adaptive_ece,
+    classwise_ece,
+    confidence_gap,
+    ece,
+    mce,
+    overconfidence_error,
+    rmsce,
+    underconfidence_error,
+)
 
 # Two classes, class 0 predicted throughout, so that a target 0 is a hit and a target 1 a mistake.
 # Of 10 bins, (0.6, 0.7] holds two examples with confidence 0.65 and 0.67, one right: conf 0.66, acc 0.5;
@@ -33,6 +39,17 @@ def test_mce_is_the_gap_of_the_worst_bin():
     assert mce(logits_of(CONFIDENCE), TARGETS, n_bins=10) == pytest.approx(0.16, abs=1e-12)
 
 
+def test_rmsce_is_the_root_of_the_mean_squared_gap():
+    # √(2/3·0.16² + 1/3·0.08²) = √(0.0576/3)
+    assert rmsce(logits_of(CONFIDENCE), TARGETS, n_bins=10) == pytest.approx(math.sqrt(0.0576 / 3), abs=1e-12)
+
+
+def test_rmsce_lies_between_ece_and_mce():
+    rng = np.random.default_rng(1)
+    logits, targets = rng.normal(size=(200, 4)), rng.integers(4, size=200)
+    assert ece(logits, targets) < rmsce(logits, targets) < mce(logits, targets)
+
+
 def test_overconfidence_error_leaves_out_the_underconfident_bin():
     # 2/3·0.66·0.16 = 0.0704; the bin (0.9, 1] promises less than it keeps
     assert overconfidence_error(logits_of(CONFIDENCE), TARGETS, n_bins=10) == pytest.approx(0.0704, abs=1e-12)
@@ -40,6 +57,54 @@ def test_overconfidence_error_leaves_out_the_underconfident_bin():
 
 def test_overconfidence_error_of_an_underconfident_model_is_zero():
     assert overconfidence_error(logits_of([0.6, 0.7, 0.8]), [0, 0, 0]) == 0.0
+
+
+def test_underconfidence_error_leaves_out_the_overconfident_bin_and_weighs_by_size_alone():
+    # 1/3·0.08
+    assert underconfidence_error(logits_of(CONFIDENCE), TARGETS, n_bins=10) == pytest.approx(0.08 / 3, abs=1e-12)
+
+
+def test_underconfidence_error_of_an_overconfident_model_is_zero():
+    assert underconfidence_error(logits_of([0.6, 0.7, 0.8]), [1, 1, 1]) == 0.0
+
+
+def test_adaptive_ece_cuts_the_examples_into_bins_of_equal_size():
+    # Two bins of two: 0.6 and 0.7, one right, |1/2 - 0.65|; 0.8 and 0.9, both right, |1 - 0.85|. In two bins of equal
+    # width all four are in (1/2, 1]: |3/4 - 3/4| = 0.
+    logits, targets = logits_of([0.6, 0.7, 0.8, 0.9]), [0, 1, 0, 0]
+    assert adaptive_ece(logits, targets, n_bins=2) == pytest.approx(0.15, abs=1e-12)
+    assert ece(logits, targets, n_bins=2) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_adaptive_ece_gives_the_first_bins_one_example_more_where_they_do_not_divide():
+    # Two bins of 3 and 2: 0.6, 0.7, 0.8 with one right, |1 - 2.1|/5; 0.9, 0.95 with both right, |2 - 1.85|/5
+    logits, targets = logits_of([0.6, 0.7, 0.8, 0.9, 0.95]), [1, 0, 1, 0, 0]
+    assert adaptive_ece(logits, targets, n_bins=2) == pytest.approx((1.1 + 0.15) / 5, abs=1e-12)
+
+
+def test_adaptive_ece_of_more_bins_than_examples_takes_each_example_alone():
+    # |1 - 0.6| and |0 - 0.8|
+    assert adaptive_ece(logits_of([0.6, 0.8]), [0, 1]) == pytest.approx((0.4 + 0.8) / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize("targets", [[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1]])
+def test_adaptive_ece_of_equal_confidences_is_the_size_of_their_gap(targets):
+    # All four are half right, in whichever bin they are: |1/2 - 0.8|. Cut by their order, the first two bins of
+    # [0, 0 | 1, 1] would have given (0.2 + 0.8)/2.
+    assert adaptive_ece(logits_of([0.8] * 4), targets, n_bins=2) == pytest.approx(0.3, abs=1e-12)
+
+
+def test_classwise_ece_looks_at_each_class_against_the_rest():
+    # Two bins. Class 0 is promised 0.8 and 0.4: 0.8 is alone in (1/2, 1] and right, |1 - 0.8|; 0.4 alone in [0, 1/2]
+    # and wrong, |0 - 0.4|: (0.2 + 0.4)/2. Class 1 is promised 0.2 and 0.6, wrong and right: (0.2 + 0.4)/2.
+    assert classwise_ece(np.log([[0.8, 0.2], [0.4, 0.6]]), [0, 1], n_bins=2) == pytest.approx(0.3, abs=1e-12)
+
+
+def test_classwise_ece_halves_when_as_many_classes_are_added_that_are_never_there():
+    rng = np.random.default_rng(2)
+    logits, targets = rng.normal(size=(100, 3)), rng.integers(3, size=100)
+    more = np.column_stack([logits, np.full((100, 3), -1e4)])
+    assert classwise_ece(more, targets) == pytest.approx(classwise_ece(logits, targets) / 2, abs=1e-12)
 
 
 def test_fifteen_bins_are_the_default():
@@ -78,39 +143,10 @@ def test_a_uniform_guess_belongs_to_the_bin_that_ends_at_one_over_k(num_classes)
     assert ece(logits, [1, 0], n_bins=num_classes) == pytest.approx(expected, abs=1e-12)
 
 
-def test_confidence_one_belongs_to_the_last_bin_where_torchmetrics_has_one_more():
-    # conf 1.0 wrong and 0.95 right, both in (14/15, 1]: |1/2 - 0.975| = 0.475.
-    # torchmetrics gives 1.0 a bin of its own beyond the last: (|0 - 1| + |1 - 0.95|)/2 = 0.525, and a worst gap of 1
-    probs, targets = torch.tensor([[1.0, 0.0], [0.95, 0.05]]), torch.tensor([1, 0])
+def test_confidence_one_belongs_to_the_last_bin():
+    # conf 1.0 wrong and 0.95 right, both in (14/15, 1]: |1/2 - 0.975| = 0.475
     logits = [[1e4, -1e4], [math.log(0.95), math.log(0.05)]]
-    assert ece(logits, targets) == pytest.approx(0.475, abs=1e-12)
-    assert mce(logits, targets) == pytest.approx(0.475, abs=1e-12)
-    theirs = multiclass_calibration_error(probs, targets, num_classes=2, n_bins=15, norm="l1")
-    assert theirs.item() == pytest.approx(0.525, abs=1e-6)
-    assert multiclass_calibration_error(probs, targets, 2, n_bins=15, norm="max").item() == pytest.approx(1.0, abs=1e-6)
-
-
-def test_a_confidence_on_an_edge_goes_down_where_it_goes_up_in_torchmetrics():
-    # 0.75 wrong and 0.65 right, 4 bins: both in (0.5, 0.75] here, |1/2 - 0.7| = 0.2;
-    # torchmetrics' bins are [lo, hi): (|0 - 0.75| + |1 - 0.65|)/2 = 0.55
-    probs, targets = torch.tensor([[0.75, 0.25], [0.65, 0.35]]), torch.tensor([1, 0])
-    assert ece(logits_of([0.75, 0.65]), targets, n_bins=4) == pytest.approx(0.2, abs=1e-12)
-    theirs = multiclass_calibration_error(probs, targets, num_classes=2, n_bins=4, norm="l1")
-    assert theirs.item() == pytest.approx(0.55, abs=1e-6)
-
-
-@pytest.mark.parametrize("n_bins", [5, 15, 100])
-@pytest.mark.parametrize("num_classes", [2, 10])
-def test_away_from_edges_ece_and_mce_agree_with_torchmetrics(num_classes, n_bins):
-    rng = np.random.default_rng(5)
-    logits, targets = 2 * rng.normal(size=(1000, num_classes)), rng.integers(num_classes, size=1000)
-    probs = softmax(logits, axis=1)
-    to_an_edge = np.abs(probs.max(axis=1) * n_bins - np.round(probs.max(axis=1) * n_bins))
-    keep = to_an_edge > 1e-3  # torchmetrics bins in float32
-    probs, targets, logits = torch.from_numpy(probs[keep]), torch.from_numpy(targets[keep]), logits[keep]
-    for ours, norm in ((ece, "l1"), (mce, "max")):
-        theirs = multiclass_calibration_error(probs, targets, num_classes=num_classes, n_bins=n_bins, norm=norm)
-        assert ours(logits, targets, n_bins=n_bins) == pytest.approx(theirs.item(), abs=1e-5)
+    assert ece(logits, [1, 0]) == mce(logits, [1, 0]) == pytest.approx(0.475, abs=1e-12)
 
 
 @pytest.mark.parametrize("num_examples", [1_000, 100_000])

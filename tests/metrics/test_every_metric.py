@@ -3,13 +3,16 @@
 import inspect
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from lossbench import links, metrics
-from lossbench.errors import DataError, ShapeError
+from lossbench.errors import ConfigError, DataError, ShapeError
+from lossbench.metrics import inputs
+from lossbench.metrics.metric import metric as declared
 
 every_metric = pytest.mark.parametrize("metric", metrics.ALL.values(), ids=metrics.ALL.keys())
 each_number_of_classes = pytest.mark.parametrize("num_classes", [2, 10])
@@ -23,18 +26,39 @@ def example(num_classes=10, num_examples=200, seed=0):
     return logits, targets
 
 
+def signature(metric):
+    return inspect.signature(metric).parameters
+
+
 def test_the_metrics_of_the_table_are_there_and_say_what_is_better():
     assert {name: metric.better for name, metric in metrics.ALL.items()}.items() >= {
         "accuracy": "higher",
+        "top5_accuracy": "higher",
         "balanced_accuracy": "higher",
+        "macro_f1": "higher",
         "nll": "lower",
         "brier_score": "lower",
         "ece": "lower",
+        "adaptive_ece": "lower",
+        "classwise_ece": "lower",
         "mce": "lower",
+        "rmsce": "lower",
+        "smooth_ece": "lower",
+        "ks_error": "lower",
         "overconfidence_error": "lower",
+        "underconfidence_error": "lower",
         "confidence_gap": "zero",
         "mean_confidence": None,
+        "mean_entropy": None,
+        "entropy_of_errors": "higher",
         "confidence_of_errors": "lower",
+        "confident_errors": "lower",
+        "aurc": "lower",
+        "eaurc": "lower",
+        "failure_auroc": "higher",
+        "failure_fpr95": "lower",
+        "optimal_temperature": None,
+        "smoothness_index": None,
     }.items()
 
 
@@ -62,10 +86,19 @@ def test_each_is_exported_under_its_name(metric):
 
 @every_metric
 def test_options_are_keyword_only_and_have_defaults(metric):
-    logits, targets, *options = inspect.signature(metric).parameters.values()
+    logits, targets, *options = signature(metric).values()
     assert (logits.name, targets.name) == ("logits", "targets")
     assert options, "ignore_index at least"
     assert all(option.kind is option.KEYWORD_ONLY and option.default is not option.empty for option in options)
+
+
+def test_an_option_has_the_same_default_wherever_it_is_declared():
+    declared = [
+        (name, signature(metric)[name].default)
+        for metric in metrics.ALL.values()
+        for name in signature(metric).keys() - metrics.SHARED
+    ]
+    assert set(declared) == set(metrics.OPTIONS.items()) == {("n_bins", 15), ("threshold", 0.9)}
 
 
 @every_metric
@@ -82,6 +115,18 @@ def test_the_order_of_examples_does_not_matter(metric, num_classes):
     logits, targets = example(num_classes)
     order = np.random.default_rng(1).permutation(len(targets))
     assert metric(logits[order], targets[order]) == pytest.approx(metric(logits, targets), abs=1e-12)
+
+
+@every_metric
+@each_number_of_classes
+def test_the_order_of_examples_of_equal_confidence_does_not_matter(metric, num_classes):
+    # whole logits: many examples have the same probabilities, some right and some wrong
+    logits, targets = example(num_classes)
+    logits = logits.round()
+    assert len(np.unique(logits, axis=0)) < len(logits) or num_classes > 2
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(targets))
+        assert metric(logits[order], targets[order]) == pytest.approx(metric(logits, targets), abs=1e-12)
 
 
 @every_metric
@@ -133,6 +178,33 @@ def test_huge_logits_give_a_finite_value(metric, num_classes):
     assert math.isfinite(metric(logits, [0, 1, 0, 1]))
 
 
+EDGES = {
+    "one, right": ([[2.0, 1.0]], [0]),
+    "one, wrong": ([[2.0, 1.0]], [1]),
+    "all sure and right": (1e4 * np.eye(3), [0, 1, 2]),
+    "all sure and wrong": (1e4 * np.eye(3), [1, 2, 0]),
+    "all alike": (np.zeros((4, 3)), [0, 1, 2, 0]),
+    "one class absent": (np.eye(3)[[0, 1, 0]], [0, 1, 1]),
+    "fewer examples than bins": (np.eye(2), [0, 0]),
+}
+NAN_WITHOUT_ERRORS = {"confidence_of_errors", "entropy_of_errors", "failure_auroc", "failure_fpr95"}
+NAN_WITHOUT_HITS = {"failure_auroc", "failure_fpr95"}
+
+
+@every_metric
+@pytest.mark.parametrize("case", EDGES)
+def test_at_the_edges_there_is_a_value_or_nan_where_the_docstring_says_so(metric, case):
+    # warnings are errors here: none is raised on the way
+    logits, targets = EDGES[case]
+    hits = np.argmax(logits, axis=1) == targets
+    undefined = (NAN_WITHOUT_ERRORS if hits.all() else set()) | (NAN_WITHOUT_HITS if not hits.any() else set())
+    value = metric(logits, targets)
+    assert type(value) is float
+    assert math.isnan(value) == (metric.__name__ in undefined)
+    if math.isnan(value):
+        assert "nan when every prediction is right" in " ".join(metric.__doc__.split())
+
+
 @every_metric
 def test_an_image_of_one_pixel_is_an_example(metric):
     logits, targets = example()
@@ -160,12 +232,84 @@ def test_ignored_positions_count_for_nothing(metric, ignore_index):
 
 def test_evaluate_returns_every_metric():
     logits, targets = example()
+    # the example has right and wrong predictions, so that no value is nan
     assert metrics.evaluate(logits, targets) == {name: metric(logits, targets) for name, metric in metrics.ALL.items()}
 
 
 def test_evaluate_passes_ignore_index_on():
     values = metrics.evaluate([[1.0, 0.0], [1.0, 0.0]], [0, 255], ignore_index=255)
     assert values["accuracy"] == 1.0
+
+
+def test_evaluate_returns_those_asked_for_in_their_order():
+    assert list(metrics.evaluate(*example(), metrics=["nll", "accuracy"])) == ["nll", "accuracy"]
+
+
+def test_evaluate_passes_options_on_to_those_that_declare_them():
+    logits, targets = example()
+    logits[::2] *= 9  # overconfident, and the other half underconfident
+    plain = metrics.evaluate(logits, targets)
+    values = metrics.evaluate(logits, targets, n_bins=3, threshold=0.5)
+    assert values["mce"] == metrics.mce(logits, targets, n_bins=3) != plain["mce"]
+    assert values["confident_errors"] == metrics.confident_errors(logits, targets, threshold=0.5)
+    declare = {name for name, metric in metrics.ALL.items() if {"n_bins", "threshold"} & set(signature(metric))}
+    assert {name for name in values if values[name] != plain[name]} == declare
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_bin": 3}, "no metric has an option 'n_bin'; did you mean n_bins?"),
+        ({"n_bins": 0}, r"metrics.n_bins must lie in \[1, ∞\); got 0"),
+        ({"n_bins": 2.5}, "metrics.n_bins must be a whole number; got 2.5"),
+        ({"threshold": 1.5}, r"metrics.threshold must lie in \[0, 1\]; got 1.5"),
+        ({"metrics": ["accuracy", "eec"]}, r"no metric named 'eec'; did you mean ece\?"),
+    ],
+)
+def test_evaluate_refuses_what_no_metric_has(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        metrics.evaluate(*example(), **wrong)
+
+
+def test_evaluate_computes_one_softmax_for_all_metrics(monkeypatch):
+    calls = []
+    monkeypatch.setattr(inputs, "softmax", lambda logits: calls.append(1) or links.softmax(logits))
+    metrics.evaluate(*example())
+    assert len(calls) == 1
+
+
+def test_evaluate_takes_a_metric_that_reads_logits_by_itself(monkeypatch):
+    @declared(better="higher")
+    def largest_logit(logits, targets, *, ignore_index=-100):
+        return float(np.asarray(logits, dtype=np.float32).max())
+
+    monkeypatch.setitem(metrics.ALL, "largest_logit", largest_logit)
+    logits, targets = example()
+    value = metrics.evaluate(logits, targets, metrics=["largest_logit"])["largest_logit"]
+    assert value == np.float32(links.softmax(logits).max())
+
+
+def test_what_is_read_once_is_not_mistaken_for_other_targets():
+    logits, targets = example()
+    read = inputs.read(logits, targets, -100)
+    assert inputs.read(read, read.classes, -100) is read
+    others = (targets + 1) % 10
+    assert metrics.accuracy(read, others) == metrics.accuracy(logits, others)
+
+
+@pytest.mark.parametrize("shape", [(20_000, 100), (2, 21, 220, 220)], ids=["classification", "segmentation"])
+def test_evaluate_holds_few_arrays_of_the_logits_size(shape):
+    # The log-probabilities, and of pixels also a copy with the classes last; the rest is blocks of about a megabyte
+    # and numbers per example, a dozen of them at a time.
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=shape)
+    targets = rng.integers(shape[1], size=(shape[0], *shape[2:]))
+    tracemalloc.start()
+    metrics.evaluate(logits, targets)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    arrays = 1 if len(shape) == 2 else 2
+    assert peak < arrays * logits.nbytes + 12 * targets.nbytes + 8e6
 
 
 def test_evaluate_takes_at_most_150_ms_for_ten_thousand_examples():

@@ -38,6 +38,27 @@ def uncertainty() -> ModuleType:
     return torch_uncertainty.losses
 
 
+@pytest.fixture(scope="session")
+def uncertainty_metrics() -> ModuleType:
+    import torch_uncertainty.metrics.classification
+
+    return torch_uncertainty.metrics.classification
+
+
+@pytest.fixture(scope="session")
+def torchmetrics() -> ModuleType:
+    import torchmetrics.functional.classification
+
+    return torchmetrics.functional.classification
+
+
+@pytest.fixture(scope="session")
+def relplot() -> ModuleType:
+    import relplot
+
+    return relplot
+
+
 @pytest.fixture
 def scene() -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [4, 3, 8, 8] and targets [4, 8, 8] with pixels of each class in each example."""

@@ -15,7 +15,10 @@ NAME = """a_b&50%#<c>|d"e'f"""
 
 @pytest.fixture
 def sweep(run, frame):
-    """Two losses on digits, two seeds each: mean 0.91 ± 0.0141 and 0.93 ± 0.0141 (0.01·√2)."""
+    """Two losses on digits, two seeds each: mean 0.91 and 0.93, deviation 0.0141 (0.01·√2).
+
+    Half the 95 % interval is 12.706·0.0141/√2 = 0.1271: t_{0.975} with one degree of freedom is tan(0.475π).
+    """
     return frame(
         *[
             run(loss, seed, accuracy=base + 0.02 * seed, confidence_gap=gap)
@@ -39,11 +42,11 @@ def test_markdown_is_a_github_table_with_the_best_in_bold(sweep):
         "",
         "| loss            | accuracy ↑          | confidence gap → 0   |",
         "| --------------- | ------------------: | -------------------: |",
-        "| cross_entropy   | 0.9100 ± 0.0141     | +0.0400 ± 0.0000     |",
-        "| label_smoothing | **0.9300 ± 0.0141** | **-0.0100 ± 0.0000** |",
+        "| cross_entropy   | 0.9100 ± 0.1271     | +0.0400 ± 0.0000     |",
+        "| label_smoothing | **0.9300 ± 0.1271** | **-0.0100 ± 0.0000** |",
         "",
-        "Bold: best mean. Mean ± standard deviation over 2 seeds. "
-        "Confidence gap: mean confidence − accuracy; above 0 is overconfident.",
+        "Bold: best mean. Mean ± half the 95 % interval (Student t) over 2 seeds. Not tested: that takes 3 paired "
+        "runs. Confidence gap: mean confidence − accuracy; above 0 is overconfident.",
         "",
     ]
 
@@ -58,13 +61,15 @@ def test_markdown_escapes_an_underscore_only_where_it_would_emphasise(run, frame
 
 
 def test_latex_is_a_booktabs_table_with_the_best_in_bold(sweep):
-    text = render(tabulate(sweep, metrics=["accuracy", "confidence_gap"], calibrations=["raw"]), "latex")
+    table = tabulate(sweep, metrics=["accuracy", "confidence_gap"], calibrations=["raw"], spread="sd")
+    text = render(table, "latex")
     assert text.split("\n") == [
         r"% \usepackage{booktabs}",
         r"\begin{table}[t]",
         r"\centering\small",
         r"\caption{digits $\cdot$ mlp $\cdot$ test split. Bold: best mean. Mean $\pm$ standard deviation over 2 seeds. "
-        r"Confidence gap: mean confidence $-$ accuracy; above 0 is overconfident.}",
+        r"Not tested: that takes 3 paired runs. Confidence gap: mean confidence $-$ accuracy; "
+        r"above 0 is overconfident.}",
         r"\label{tab:digits-mlp-test-split}",
         r"\begin{tabular}{lrr}",
         r"\toprule",
@@ -96,12 +101,15 @@ def test_csv_has_full_names_and_full_precision(sweep):
     rows = list(csv.DictReader(io.StringIO(render(tabulate(sweep, metrics=["accuracy", "ece"]), "csv"))))
     assert list(rows[0]) == [
         *("dataset.name", "model.name", "loss.name", "split", "n"),
-        *("accuracy.raw.mean", "accuracy.raw.sd", "accuracy.raw.n"),
-        *("ece.raw.mean", "ece.raw.sd", "ece.raw.n"),
-        *("ece.temperature_scaled.mean", "ece.temperature_scaled.sd", "ece.temperature_scaled.n"),
+        *(
+            f"{metric}.{part}"
+            for metric in ("accuracy.raw", "ece.raw", "ece.temperature_scaled")
+            for part in ("mean", "sd", "n", "low", "high")
+        ),
     ]
     assert [row["loss.name"] for row in rows] == ["cross_entropy", "label_smoothing"]
     assert float(rows[0]["accuracy.raw.sd"]) == pytest.approx(0.01 * math.sqrt(2), rel=1e-12)
+    assert float(rows[0]["accuracy.raw.low"]) == pytest.approx(0.91 - 0.01 * math.tan(0.475 * math.pi), rel=1e-12)
 
 
 def test_csv_leaves_empty_what_is_missing_and_keeps_keys_of_one_loss_alone(run, frame):
@@ -110,7 +118,7 @@ def test_csv_leaves_empty_what_is_missing_and_keeps_keys_of_one_loss_alone(run, 
     )
     rows = list(csv.DictReader(io.StringIO(render(table, "csv"))))
     assert [row["loss.gamma"] for row in rows] == ["", "2"]
-    assert [rows[0][f"confidence_of_errors.raw.{part}"] for part in ("mean", "sd", "n")] == ["", "", "0"]
+    assert [rows[0][f"confidence_of_errors.raw.{part}"] for part in ("mean", "sd", "n", "low")] == [*("", "", "0", "")]
 
 
 def test_csv_quotes_so_that_any_name_comes_back(run, frame):
@@ -133,7 +141,8 @@ def test_json_has_the_whole_config_the_definitions_and_null_for_what_is_missing(
     }
     assert first["n"] == 2
     assert first["metrics"]["accuracy"]["raw"]["mean"] == pytest.approx(0.91)
-    assert first["metrics"]["mce"]["raw"] == {"mean": None, "sd": None, "n": 0, "best": False}
+    numbers = {"mean": None, "sd": None, "n": 0, "low": None, "high": None, "interval": None}
+    assert first["metrics"]["mce"]["raw"] == {**numbers, "best": False, "tied": False}
 
 
 def test_json_keeps_any_name_as_it_is(awkward):

@@ -261,7 +261,7 @@ def test_the_number_of_seeds_is_common_or_nothing(run, frame):
 
 def test_the_notes_say_what_the_numbers_rest_on(run, frame):
     assert tabulate(frame(run("a", 0), run("a", 1)), metrics=["ece", "mce"]).notes == (
-        "Mean ± standard deviation over 2 seeds.",
+        "Mean ± half the 95 % interval (Student t) over 2 seeds.",
         "ECE, MCE: 15 bins of equal width.",
         "T-scaled: after one temperature fitted on the validation split.",
         "MCE: no value in 2 of 2 runs, left out of the mean.",

@@ -1,0 +1,184 @@
+"""Row against row: which is best, which cannot be told from it, how far each is from a baseline."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lossbench.errors import ConfigError, RequestError, did_you_mean
+from lossbench.report.selection import Value, meets, parse, written
+from lossbench.report.table import MetricColumn, Row, Run, short_name
+from lossbench.statistics import MIN_PAIRS, Array, Comparison, compare, corrected, worse_than_best
+
+
+def badness(value: float, better: str | None) -> float:
+    """Return a number that is smaller the better a value is; nan where the metric does not judge."""
+    return {"higher": -value, "lower": value, "zero": abs(value), None: math.nan}[better]
+
+
+def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[Row], bool]:
+    """Mark in each block and column the best mean, and what paired tests cannot tell from it.
+
+    Where no row of a block shares enough kinds of runs with the best, nothing is tested and nothing is marked as tied.
+    Elsewhere a row that shares too few counts as tied: nothing shows that it is worse.
+
+    Returns:
+        The rows, and whether anything was tested.
+    """
+    cells = [list(row.cells) for row in rows]
+    any_tested = False
+    for block in dict.fromkeys(row.block for row in rows):
+        members = [i for i, row in enumerate(rows) if row.block == block]
+        for j, column in enumerate(shown):
+            # Rounded, so that two means of the same values added in another order still tie.
+            means = {i: round(badness(cells[i][j].mean, column.better), 12) for i in members}
+            judged = [i for i in members if not math.isnan(means[i])]
+            if len(members) < 2 or not judged:
+                continue
+            best = min(judged, key=means.__getitem__)
+            table = _by_pair([rows[i] for i in judged], j, column.better)
+            shared = (~np.isnan(table) & ~np.isnan(table[judged.index(best)])).sum(axis=1)
+            tested = (shared >= MIN_PAIRS).sum() > 1  # the best and another
+            any_tested = any_tested or bool(tested)
+            worse = worse_than_best(table, judged.index(best))
+            for i, is_worse in zip(judged, worse, strict=True):
+                is_best = means[i] == means[best]
+                cells[i][j] = replace(cells[i][j], best=is_best, tied=bool(tested and not is_worse and not is_best))
+    return [replace(row, cells=tuple(new)) for row, new in zip(rows, cells, strict=True)], any_tested
+
+
+def with_differences(
+    rows: Sequence[Row], shown: Sequence[MetricColumn], baseline: Sequence[str]
+) -> tuple[list[Row], list[str]]:
+    """Compare every row with the baseline of its block, over paired runs.
+
+    Args:
+        rows: the table's.
+        shown: the metric columns.
+        baseline: `key=value` each: the rows that meet all of them are what the others are compared with.
+
+    Returns:
+        The rows with `difference` in their cells, Holm-corrected over all of them, and a note for whatever could not be
+        compared.
+
+    Raises:
+        ConfigError: if no row is the baseline.
+        RequestError: if more than one could be that of a row.
+    """
+    bases = _baseline_rows(rows, baseline)
+    compared: dict[tuple[int, int], int] = {}
+    comparisons: list[Comparison] = []
+    refused: dict[str, list[tuple[Run, Run]]] = {}
+    for i, base in enumerate(bases):
+        if base is None:
+            continue
+        pairs = _pairs(rows[i], base, refused)
+        for j in range(len(shown)):
+            compared[i, j] = len(comparisons)
+            ours, theirs = rows[i].cells[j].values, base.cells[j].values
+            comparisons.append(compare([ours[a] for a, _ in pairs], [theirs[b] for _, b in pairs]))
+    comparisons = corrected(comparisons)
+    new = [
+        replace(
+            row,
+            cells=tuple(
+                replace(cell, difference=comparisons[compared[i, j]]) if (i, j) in compared else cell
+                for j, cell in enumerate(row.cells)
+            ),
+        )
+        for i, row in enumerate(rows)
+    ]
+    notes = [
+        f"Not compared, for the two {reason}: {ours.id} and {theirs.id}"
+        + (f", and {len(others)} more." if others else ".")
+        for reason, ((ours, theirs), *others) in refused.items()
+    ]
+    without = {row.block for row in rows} - {row.block for row in rows if is_baseline(row, baseline)}
+    if without:
+        notes.append(f"Not compared, for want of {' '.join(baseline)}: {len(without)} of the datasets and models.")
+    return new, notes
+
+
+def is_baseline(row: Row, baseline: Sequence[str]) -> bool:
+    """Whether a row is one that others are compared with."""
+    return all(meets(row.config, condition) for condition in baseline)
+
+
+def _by_pair(rows: Sequence[Row], column: int, better: str | None) -> Array:
+    """Badness, [row, kind of run]: a column for each seed with its fingerprints, nan where a row has no such run."""
+    kinds: dict[tuple[Value, ...], int] = {}
+    entries: list[tuple[int, int, float]] = []
+    for i, row in enumerate(rows):
+        times = Counter(run.seed for run in row.runs)
+        for run, value in zip(row.runs, row.cells[column].values, strict=True):
+            if run.fingerprints and times[run.seed] == 1:
+                kind = (run.seed, *(v for _, v in sorted(run.fingerprints.items())))
+                entries.append((i, kinds.setdefault(kind, len(kinds)), badness(value, better)))
+    table = np.full((len(rows), len(kinds)), math.nan)
+    for i, kind_index, value in entries:
+        table[i, kind_index] = value
+    return table
+
+
+def _pairs(row: Row, base: Row, refused: dict[str, list[tuple[Run, Run]]]) -> list[tuple[int, int]]:
+    """Positions of the runs of one seed that share all fingerprints; the others are added to `refused` by reason."""
+    pairs = []
+    for i, ours in enumerate(row.runs):
+        for j, theirs in enumerate(base.runs):
+            if ours.seed != theirs.seed:
+                continue
+            differing = [
+                name.replace("_", " ")
+                for name in sorted({*ours.fingerprints, *theirs.fingerprints})
+                if ours.fingerprints.get(name) != theirs.fingerprints.get(name)
+            ]
+            of_one_seed = [[run for run in runs if run.seed == ours.seed] for runs in (row.runs, base.runs)]
+            twice = [runs for runs in of_one_seed if len(runs) > 1]
+            if twice:
+                first, second, *_ = twice[0]
+                refused.setdefault("are runs of one row and one seed", []).append((first, second))
+            elif not ours.fingerprints or not theirs.fingerprints:
+                refused.setdefault("have no fingerprints to be paired by", []).append((ours, theirs))
+            elif differing:
+                refused.setdefault(f"differ in {', '.join(differing)}", []).append((ours, theirs))
+            else:
+                pairs.append((i, j))
+    return pairs
+
+
+def _baseline_rows(rows: Sequence[Row], baseline: Sequence[str]) -> list[Row | None]:
+    """For each row the one it is compared with: None for baselines themselves and where their block has none."""
+    text = " ".join(baseline)
+    itself = [is_baseline(row, baseline) for row in rows]
+    keys = [parse(condition, list(rows[0].config))[0] for condition in baseline]
+    if not any(itself):
+        there = {written(row.config[keys[0]]) for row in rows}
+        hint = did_you_mean(baseline[0].partition("=")[2], there) if len(keys) == 1 else ""
+        raise ConfigError(f"the baseline must be a row of the table, and none has {text}{hint}")
+    # What a baseline may differ in beside the keys that name it: the rest of its loss, and whose student it is.
+    free = {key.partition(".")[0] for key in keys} | {"sources"}
+    free |= {"teacher"} if "loss" in free else set()
+    found: list[Row | None] = []
+    for row, not_compared in zip(rows, itself, strict=True):
+        candidates = [c for c, yes in zip(rows, itself, strict=True) if yes and c.block == row.block]
+        if not_compared or not candidates:
+            found.append(None)
+            continue
+        alike = [
+            candidate
+            for candidate in candidates
+            if all(v == row.config[key] for key, v in candidate.config.items() if key.partition(".")[0] not in free)
+        ]
+        pool = alike or candidates
+        if len(pool) > 1:
+            differing = [key for key in row.config if len({candidate.config[key] for candidate in pool}) > 1]
+            raise RequestError(
+                f"the baseline {text} fits {len(pool)} rows, which differ in {', '.join(map(short_name, differing))}; "
+                f"say which: --baseline {differing[0].removesuffix('.name')}=…"
+            )
+        found.append(pool[0])
+    return found

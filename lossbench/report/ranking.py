@@ -1,0 +1,56 @@
+"""Losses ranked over several data sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lossbench.errors import ConfigError, RequestError
+from lossbench.report.comparison import badness
+from lossbench.report.notation import setting
+from lossbench.report.table import NAMES, Column, MetricColumn, RankTable, Row
+from lossbench.statistics import friedman
+
+
+def rank(rows: Sequence[Row], columns: Sequence[Column], shown: Sequence[MetricColumn], metric: str) -> RankTable:
+    """Rank the rows of each block by their means and average over the blocks.
+
+    What is ranked is whatever the rows differ in beside dataset and model, and has a mean in every block.
+
+    Args:
+        rows: the table's.
+        columns: the table's, by which a row is named.
+        shown: the metric columns.
+        metric: the one to rank by, in the first calibration shown.
+
+    Raises:
+        ConfigError: if the metric does not say which of its values are better.
+        RequestError: if fewer than three are in all blocks, or there is one block.
+    """
+    index = next(i for i, column in enumerate(shown) if column.metric == metric)
+    better = shown[index].better
+    if better is None:
+        raise ConfigError(f"{metric} does not say which of its values are better; rank by another, such as nll")
+    blocks = sorted({row.block for row in rows})
+    table: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if math.isfinite(row.cells[index].mean):
+            name = _name(row, columns)
+            if row.block in table.get(name, {}):
+                raise RequestError(f"two rows of one dataset and model are both {name}; leave one out: --where …")
+            table.setdefault(name, {})[row.block] = badness(row.cells[index].mean, better)
+    complete = [name for name, means in table.items() if len(means) == len(blocks)]
+    if len(blocks) < 2 or len(complete) < 3:
+        raise RequestError(
+            f"ranks need at least 3 losses on each of at least 2 datasets or models; "
+            f"there are {len(complete)} on {len(blocks)}"
+        )
+    ranks = friedman([[table[name][block] for name in complete] for block in blocks])
+    rising = sorted(zip(complete, map(float, ranks.average), strict=True), key=lambda item: item[1])
+    left_out = tuple(name for name in table if name not in complete)
+    return RankTable(shown[index], tuple(rising), ranks.n, ranks.p, ranks.critical_difference, left_out)
+
+
+def _name(row: Row, columns: Sequence[Column]) -> str:
+    own = [c for c in columns if not c.key.startswith(("dataset.", "model.")) and row.config[c.key] is not None]
+    return " ".join(setting(row, c) if c.key in NAMES else f"{c.heading}={setting(row, c)}" for c in own)

@@ -1,0 +1,124 @@
+"""Anyone's logits are read as they are meant, or refused by file and row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossbench import predictions
+from lossbench.errors import DataError
+
+LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.5, 0.0, 0.25], [1.0, 3.0, 0.0]])
+TARGETS = np.array([0, 2, 1, 1])
+HEAD = "cat,dog,emu,target\n"
+
+
+def npz(folder: Path, **arrays: object) -> Path:
+    np.savez(folder / "their.npz", **arrays)  # type: ignore[arg-type]
+    return folder / "their.npz"
+
+
+def csv(folder: Path, text: str) -> Path:
+    (folder / "their.csv").write_text(text)
+    return folder / "their.csv"
+
+
+def test_logits_and_targets_alone_are_the_test_split(tmp_path: Path) -> None:
+    arrays = predictions.of_file(npz(tmp_path, logits=LOGITS, targets=TARGETS))
+    assert list(arrays) == ["test_logits", "test_targets"]
+    np.testing.assert_array_equal(arrays["test_logits"], LOGITS)
+
+
+def test_validation_is_read_beside_either_name_of_the_test_split(tmp_path: Path) -> None:
+    val = {"val_logits": LOGITS[:2], "val_targets": TARGETS[:2]}
+    plain = predictions.of_file(npz(tmp_path, logits=LOGITS, targets=TARGETS, **val, other=np.ones(3)))
+    named = predictions.of_file(npz(tmp_path, test_logits=LOGITS, test_targets=TARGETS, **val))
+    assert list(plain) == list(named) == ["val_logits", "val_targets", "test_logits", "test_targets"]
+
+
+def test_in_a_table_the_column_target_is_the_class_and_all_others_are_logits_in_their_order(tmp_path: Path) -> None:
+    arrays = predictions.of_file(csv(tmp_path, "dog,target,cat\n1.5,0,2\n-1e3,1,0.25\n"))
+    np.testing.assert_array_equal(arrays["test_logits"], [[1.5, 2.0], [-1e3, 0.25]])
+    np.testing.assert_array_equal(arrays["test_targets"], [0, 1])
+
+
+def test_a_column_split_divides_a_table(tmp_path: Path) -> None:
+    arrays = predictions.of_file(csv(tmp_path, "split,a,b,target\nval,1,2,0\ntest,3,4,1\nval,5,6,1\n"))
+    np.testing.assert_array_equal(arrays["val_logits"], [[1, 2], [5, 6]])
+    np.testing.assert_array_equal(arrays["test_targets"], [1])
+
+
+BAD_TABLES = {
+    "": "is no table",
+    HEAD: "got [0, 3]",
+    "1,2,0\n": "has no column named target; got 1, 2, 0",
+    HEAD + "1,2,3,0\n1,,3,0\n": "(row 0 is line 2): test logits row 1 is not finite",
+    HEAD + "1,2,3,0\n1,inf,3,0\n": "test logits row 1 is not finite",
+    HEAD + "1,2,many,0\n": "test logits row 0 is not finite",
+    HEAD + "1,2,3,0\n1,2,3,3\n": "test target 3 in row 1 is outside 0..2",
+    HEAD + "1,2,3,-1\n": "test target -1 in row 0 is outside 0..2",
+    HEAD + "1,2,3,0\n1,2,3,cat\n": "line 3: target must be a whole number, the class from 0; got cat",
+    HEAD + "1,2,3,0.5\n": "line 2: target must be a whole number",
+    HEAD + "1,2,3,\n": "line 2: target must be a whole number",
+    HEAD + "1,2,3,0\n1,2,3,0,4\n": "is no table",
+    HEAD + "1,2,3,0,5\n1,2,3,0,4\n": "column 1 has no name",
+    ",a,b,target\n0,1,2,0\n": "column 1 has no name; one that numbers the rows must be left out",
+    "a,target\n1,0\n": "K ≥ 2; got [1, 1]",
+    "split,a,b,target\ntrain,1,2,0\n": "line 2: split must be val or test; got train",
+    "split,a,b,target\nval,1,2,0\n": "lacks test_logits and test_targets",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_TABLES.items(), ids=range(len(BAD_TABLES)))
+def test_a_bad_table_is_refused_by_name_and_row(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        predictions.of_file(csv(tmp_path, text))
+    assert str(caught.value).startswith(str(tmp_path / "their.csv"))
+    assert message in str(caught.value)
+
+
+WITH_NAN = np.where(np.arange(12).reshape(4, 3) == 7, np.nan, LOGITS)
+BAD_ARRAYS = {
+    "nan": ({"logits": WITH_NAN, "targets": TARGETS}, "test logits row 2 is not finite"),
+    "range": ({"logits": LOGITS, "targets": TARGETS + 1}, "test target 3 in row 1 is outside 0..2"),
+    "float targets": ({"logits": LOGITS, "targets": TARGETS / 1}, "integer class indices; got float64"),
+    "lengths": ({"logits": LOGITS, "targets": TARGETS[:2]}, "to fit logits [4, 3]; got [2]"),
+    "names": ({"z": LOGITS, "y": TARGETS}, "must hold either logits and targets"),
+    "both": (
+        {"logits": LOGITS, "targets": TARGETS, "test_logits": LOGITS, "test_targets": TARGETS},
+        "must hold either logits and targets, or test_logits and test_targets",
+    ),
+    "half": ({"logits": LOGITS, "targets": TARGETS, "val_logits": LOGITS}, "lacks val_targets"),
+    "validation": (
+        {"logits": LOGITS, "targets": TARGETS, "val_logits": LOGITS, "val_targets": TARGETS - 9},
+        "val target -9 in row 0",
+    ),
+    "classes": (
+        {"logits": LOGITS, "targets": TARGETS, "val_logits": LOGITS[:, :2], "val_targets": TARGETS % 2},
+        "val has 2 classes, test 3",
+    ),
+    "pickle": ({"logits": np.array([print, 1], dtype=object), "targets": TARGETS}, "is no .npz of plain numbers"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
+def test_bad_arrays_are_refused_by_name_and_row(tmp_path: Path, arrays: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        predictions.of_file(npz(tmp_path, **arrays))
+    assert str(caught.value).startswith(str(tmp_path / "their.npz"))
+    assert message in str(caught.value)
+
+
+def test_what_is_no_archive_or_not_there_is_refused(tmp_path: Path) -> None:
+    whole = npz(tmp_path, logits=LOGITS, targets=TARGETS).read_bytes()
+    for content in (b"", b"hello", whole[: len(whole) // 2], whole[:60] + bytes(40) + whole[100:]):
+        (tmp_path / "their.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"is no \.npz of plain numbers"):
+            predictions.of_file(tmp_path / "their.npz")
+    np.save(tmp_path / "array.npy", LOGITS)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    for name, message in (("array.npz", "is no .npz"), ("nobody.npz", "is not there")):
+        with pytest.raises(DataError, match=message):
+            predictions.of_file(tmp_path / name)
