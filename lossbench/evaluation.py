@@ -252,5 +252,5 @@ def _values(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _same(one: float, other: float) -> bool:
-    """Another machine rounds differently, which is no change."""
-    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other))
+    """Another machine rounds differently, and a search ends elsewhere within its tolerance: no change."""
+    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(one) and math.isnan(other))

@@ -174,7 +174,7 @@ def smoothness_index(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int
         ShapeError: if the two do not fit together.
         DataError: if a logit is not finite or a target is no class.
 
-    Source: Müller et al. 2019, "When Does Label Smoothing Help?", section 4.
+    Source: Müller et al. 2019, "When Does Label Smoothing Help?"; the factor K/(K-1) was not checked against the paper.
     """
     predictions = read(logits, targets, ignore_index)
     return (

@@ -25,7 +25,7 @@ def best_note(table: Table, mark: str) -> list[str]:
     """Say what the mark means, if any cell has it."""
     if not any(cell.best for row in table.rows for cell in row.cells):
         return []
-    scope = " for its dataset and model" if table.rows[-1].block > 0 else ""
+    scope = " for its dataset and model, settings included" if table.rows[-1].block > 0 else ""
     return [f"{mark}: best mean{scope}."]
 
 
