@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from lossbench import metrics as library
+from lossbench.report.defaults import other_than_default
 from lossbench.report.options import definitions
 from lossbench.report.resampling import N_RESAMPLES, SEED
 from lossbench.report.selection import written
@@ -41,6 +43,9 @@ def notes(
         for c in shown
         if c.metric in BESIDE
     ]
+    fitted = any(column.calibration != "raw" and column.metric in library.ALL for column in shown)
+    if fitted and any(row.config.get("dataset.learn") == "new" for row in rows):
+        notes.append("With dataset.learn=new validation has the new classes alone, and so has what was fitted on it.")
     unknown = {name: definition for name, (_, definition) in UNKNOWN.items() if name in of}
     notes += [f"{metric_name(name)}: {text[0].lower()}{text[1:]}" for name, text in unknown.items()]
     for i, column in enumerate(shown):
@@ -49,7 +54,7 @@ def notes(
         if left_out:
             name = metric_name(column.metric, column.calibration)
             notes.append(f"{name}: no value in {left_out} of {total} runs, left out of the mean.")
-    return notes + _loss_settings(rows, keys)
+    return notes + _loss_settings(rows, keys) + _other_settings(rows, keys)
 
 
 def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
@@ -92,6 +97,15 @@ def _spread(rows: Sequence[Row], shown: Sequence[MetricColumn], spread: str) -> 
     elif max(counts) == 1:
         notes.append("One seed each: no spread to show.")
     return notes
+
+
+def _other_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
+    """Say what all rows share beside the loss that is not lossbench's default, and has no column."""
+    chosen = [other_than_default(row.config) for row in rows]
+    shared = {key: v for key, v in chosen[0].items() if key not in keys and all(c.get(key) == v for c in chosen)}
+    if not shared:
+        return []
+    return [f"Other than the defaults: {', '.join(f'{key}={written(v)}' for key, v in sorted(shared.items()))}."]
 
 
 def _loss_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:

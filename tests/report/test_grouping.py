@@ -287,3 +287,25 @@ def test_settings_that_no_column_shows_are_noted_when_the_loss_itself_is_not_swe
 def test_a_distilled_loss_names_its_teacher(run, frame):
     student = run("distillation", loss__alpha=0.9, teacher__model__name="cnn", teacher__loss__name="focal")
     assert "distillation: alpha=0.9, teacher.model=cnn, teacher.loss=focal." in tabulate(frame(run(), student)).notes
+
+
+def test_what_all_rows_share_and_is_not_the_default_is_noted(run, frame):
+    # digits' defaults: no mixup, 20 epochs; a setting that has a column, or that one row alone has, is no note
+    settings = {"dataset__mixup": 0.2, "dataset__shift": 0, "batch_size": 64, "model__hidden": "[128]"}
+    rows = [run(loss, epochs=5, **settings, dataset__flip=flip) for loss, flip in (("a", False), ("b", True))]
+    notes = tabulate(frame(*rows)).notes
+    assert "Other than the defaults: dataset.mixup=0.2, epochs=5." in notes
+    assert not any(note.startswith("Other") for note in tabulate(frame(run(), run("focal"))).notes)
+
+
+def test_a_data_set_of_ones_own_has_no_defaults_to_differ_from(run, frame):
+    rows = [run(loss, dataset__name="mine", dataset__mixup=0.2) for loss in "ab"]
+    assert not any(note.startswith("Other") for note in tabulate(frame(*rows)).notes)
+
+
+def test_a_temperature_fitted_on_new_classes_alone_is_said_to_be(run, frame):
+    rows = [run(loss, dataset__learn="new", dataset__old_classes=5) for loss in "ab"]
+    warning = "With dataset.learn=new validation has the new classes alone, and so has what was fitted on it."
+    assert warning in tabulate(frame(*rows)).notes
+    assert warning not in tabulate(frame(*rows), calibrations=["raw"]).notes
+    assert warning not in tabulate(frame(run())).notes
