@@ -102,8 +102,9 @@ def report(
         Literal["interval", "sd"], typer.Option("--spread", help="After ±: half the 95 % interval, or the deviation.")
     ] = "interval",
     format: Annotated[
-        Literal["table", "markdown", "csv", "json", "latex"], typer.Option("--format", help="How to write it.")
-    ] = "table",
+        Literal["table", "markdown", "csv", "json", "latex"] | None,
+        typer.Option("--format", help="How to write it; by the ending of --output, and else a table for the terminal."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
     results_dir: ResultsDir = Path("results"),
 ) -> None:
@@ -128,7 +129,7 @@ def report(
         store=store,
     )
     width, color = _terminal(output)
-    _put(render(table, format, width, color=color), output)
+    _put(render(table, format or _by_ending(output), width, color=color), output)
 
 
 @app.command()
@@ -200,12 +201,17 @@ def evaluate(
     for number, run_id in enumerate(ids, 1):
         try:
             change = evaluation.measure_again(store, run_id, options)
+            if change and not dry_run:
+                store.save_metrics(run_id, change.content)
         except RequestError as error:
             failed += 1
             print(f"{run_id}: {error}", file=sys.stderr)
             continue
-        if change and not dry_run:
-            store.save_metrics(run_id, change.content)
+        except KeyboardInterrupt:
+            print(
+                f"\ninterrupted after {number - 1} of {len(ids)} runs; the same command does the rest", file=sys.stderr
+            )
+            raise typer.Exit(130) from None
         print(f"[{number}/{len(ids)}] {written.change(change, shown)}", flush=True)
     if failed:
         print(f"{failed} of {len(ids)} runs could not be measured and are as they were", file=sys.stderr)
@@ -290,6 +296,12 @@ def curve(
 def _names(text: str | None) -> list[str] | None:
     """The names in a comma-separated option; None where it was not given."""
     return [name.strip() for name in (text or "").split(",") if name.strip()] or None
+
+
+def _by_ending(output: Path | None) -> str:
+    """How to write to a file of this name."""
+    endings = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
+    return endings.get(output.suffix, "table") if output is not None else "table"
 
 
 def _terminal(output: Path | None) -> tuple[int | None, bool]:

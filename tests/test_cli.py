@@ -449,3 +449,14 @@ def test_the_distillation_grid_shares_its_teachers_and_names_them_in_the_table(
     assert of_plain["metrics"]["teacher_accuracy"]["raw"]["mean"] == teachers[0]["metrics"]["accuracy"]["raw"]["mean"]
     shown = lossbench(*where).stdout
     assert "teacher ECE: the expected calibration error" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [(".md", "**digits"), (".csv", "dataset.name,"), (".tex", "% "), (".json", "{")]
+)
+def test_a_report_is_written_as_the_ending_of_its_file_says(
+    lossbench: Lossbench, tmp_path: Path, ending: str, start: str
+) -> None:
+    lossbench("train", "epochs=1", "device.threads=1")
+    assert lossbench("report", "-o", f"table{ending}").returncode == 0
+    assert (tmp_path / f"table{ending}").read_text().startswith(start)

@@ -192,7 +192,7 @@ def test_a_curve_of_a_run_or_a_file_is_a_table_for_a_figure(lossbench: Lossbench
         (("evaluate",), "no finished runs in results/runs"),
         (("evaluate", "nobody"), "no finished run 'nobody'"),
         (("evaluate", "nobody.npz"), "nobody.npz is not there"),
-        (("evaluate", "--n-bins", "0"), "n_bins must lie in [1, ∞); got 0"),
+        (("evaluate", "--n-bins", "0"), "n_bins must lie in [1, 10000]; got 0"),
         (("evaluate", "--threshold", "1.5"), "threshold must lie in [0, 1]; got 1.5"),
         (("evaluate", "--metrics", "acuracy"), "did you mean accuracy?"),
         (("evaluate", "--format", "csv"), "lossbench report tabulates runs"),

@@ -210,7 +210,7 @@ def test_a_curve_is_of_the_split_and_after_the_calibration_asked_for() -> None:
         ("temperature", {"equal_mass": True}, "--equal-mass is for reliability"),
         ("reliability", {"temperatures": np.ones(2)}, "--temperatures for temperature"),
         ("reliability", {"calibrated": "isotonc"}, "did you mean isotonic"),
-        ("reliability", {"n_bins": 0}, r"n_bins must lie in \[1, ∞\)"),
+        ("reliability", {"n_bins": 0}, r"n_bins must lie in \[1, 10000\]"),
     ],
 )
 def test_settings_that_a_curve_has_not_are_refused(kind: str, settings: dict[str, object], message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lossbench.domains import AT_LEAST_ONE
+from lossbench.domains import BINS
 from lossbench.metrics.inputs import read
 from lossbench.metrics.metric import metric
 
@@ -76,7 +76,7 @@ def ece(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    n_bins: Annotated[int, AT_LEAST_ONE] = 15,
+    n_bins: Annotated[int, BINS] = 15,
     ignore_index: int = -100,
 ) -> float:
     """Expected calibration error.
@@ -108,7 +108,7 @@ def mce(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    n_bins: Annotated[int, AT_LEAST_ONE] = 15,
+    n_bins: Annotated[int, BINS] = 15,
     ignore_index: int = -100,
 ) -> float:
     """Maximum calibration error: the gap of the worst bin, however few examples it holds.
@@ -140,7 +140,7 @@ def rmsce(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    n_bins: Annotated[int, AT_LEAST_ONE] = 15,
+    n_bins: Annotated[int, BINS] = 15,
     ignore_index: int = -100,
 ) -> float:
     """Root mean square calibration error: `ece` with squared gaps, so that large ones weigh more.
@@ -173,7 +173,7 @@ def overconfidence_error(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    n_bins: Annotated[int, AT_LEAST_ONE] = 15,
+    n_bins: Annotated[int, BINS] = 15,
     ignore_index: int = -100,
 ) -> float:
     """Calibration error of the bins that promise too much, the more weighed the more they promise.
@@ -206,7 +206,7 @@ def underconfidence_error(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    n_bins: Annotated[int, AT_LEAST_ONE] = 15,
+    n_bins: Annotated[int, BINS] = 15,
     ignore_index: int = -100,
 ) -> float:
     """Calibration error of the bins that promise too little.
@@ -238,7 +238,7 @@ def adaptive_ece(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    n_bins: Annotated[int, AT_LEAST_ONE] = 15,
+    n_bins: Annotated[int, BINS] = 15,
     ignore_index: int = -100,
 ) -> float:
     """Expected calibration error over bins of equal mass.
@@ -277,7 +277,7 @@ def classwise_ece(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    n_bins: Annotated[int, AT_LEAST_ONE] = 15,
+    n_bins: Annotated[int, BINS] = 15,
     ignore_index: int = -100,
 ) -> float:
     """Expected calibration error of each class against the rest, averaged over the classes.

@@ -14,6 +14,7 @@ import pandas as pd
 from lossbench import metrics as library
 from lossbench.calibration import CALIBRATIONS
 from lossbench.errors import ConfigError, RequestError, did_you_mean
+from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
 from lossbench.report.choice import PICKED, Choice, choose
 from lossbench.report.comparison import mark_best, with_differences
@@ -124,6 +125,7 @@ def tabulate(
         n=counts.pop() if len(counts) == 1 else None,
         notes=(
             *notes.notes(rows, [column.key for column in columns], shown, options, spread=spread, tests=of_tests),
+            *_at_the_bound(chosen, shown),
             *(choice.notes if choice else ()),
             *remarks,
             *_look_alikes(rows, columns),
@@ -132,6 +134,20 @@ def tabulate(
         baseline=" ".join(baseline),
         ranks=rank(rows, columns, shown, ranks) if ranks else None,
     )
+
+
+def _at_the_bound(chosen: pd.DataFrame, shown: Sequence[MetricColumn]) -> list[str]:
+    """A note on runs whose fitted temperature is where the search ends and not where the likelihood is best."""
+    if all(column.calibration == "raw" or column.metric in BESIDE for column in shown) or "temperature" not in chosen:
+        return []
+    fitted = chosen.drop_duplicates("run")["temperature"].dropna()
+    count = int(((fitted <= MIN_TEMPERATURE) | (fitted >= MAX_TEMPERATURE)).sum())
+    if not count:
+        return []
+    return [
+        f"In {count} of {len(fitted)} runs no validation example decides the temperature (all are right, or none): it "
+        "is the bound of the search, and what was fitted on validation says little."
+    ]
 
 
 def _look_alikes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import median
 
 from lossbench.report.selection import written
 from lossbench.report.table import DIFFERS, TIED, Cell, Column, MetricColumn, Row, Table, metric_name
@@ -36,12 +37,13 @@ def setting(row: Row, column: Column) -> str:
 
 
 def decimals(table: Table, index: int) -> int:
-    """Return how many decimals one metric column needs for about four digits.
+    """Return how many decimals one metric column needs for about four digits of most of its means.
 
-    One number per column, so that the decimal points stand below each other.
+    One number per column, so that the decimal points stand below each other; by the median, so that one run that went
+    astray does not round the others away.
     """
     means = [abs(row.cells[index].mean) for row in table.rows if math.isfinite(row.cells[index].mean)]
-    digits = sum(max(means, default=0.0) > limit for limit in (1, 10, 100))
+    digits = sum(median(means or [0.0]) > limit for limit in (1, 10, 100))
     return 4 - digits
 
 

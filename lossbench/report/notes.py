@@ -70,6 +70,8 @@ def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
         notes.append(
             f"{TIED}: cannot be told from the best (paired t, Holm over all pairs of rows, p ≥ {SIGNIFICANCE})."
         )
+        if any(row.n < MIN_PAIRS for row in rows):
+            notes.append(f"Rows of fewer than {MIN_PAIRS} seeds are not tested.")
     elif max(row.n for row in rows) > 1 and len(rows) > max(row.block for row in rows) + 1:
         notes.append(f"Not tested: that takes {MIN_PAIRS} paired runs.")
     differences = [cell.difference for row in rows for cell in row.cells if cell.difference is not None]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lossbench import metrics as library
 from lossbench.errors import ConfigError, RequestError
-from lossbench.report import tabulate
+from lossbench.report import render, tabulate
 
 
 def headings(table):
@@ -309,3 +309,28 @@ def test_a_temperature_fitted_on_new_classes_alone_is_said_to_be(run, frame):
     assert warning in tabulate(frame(*rows)).notes
     assert warning not in tabulate(frame(*rows), calibrations=["raw"]).notes
     assert warning not in tabulate(frame(run())).notes
+
+
+def test_a_temperature_at_the_bound_of_its_search_is_said_to_be(run, frame):
+    runs = frame(run("a"), run("b", 1), run("a", 2))
+    runs.loc[runs["run"] == "run-1", "temperature"] = 0.01
+    warning = "In 1 of 3 runs no validation example decides the temperature (all are right, or none)"
+    assert any(note.startswith(warning) for note in tabulate(runs).notes)
+    assert not any("decides the temperature" in note for note in tabulate(runs, calibrations=["raw"]).notes)
+    assert not any("decides the temperature" in note for note in tabulate(frame(run())).notes)
+
+
+def test_rows_of_too_few_seeds_are_said_not_to_be_tested(run, frame):
+    three = [
+        run(loss, seed, accuracy=0.8 + 0.01 * seed + bonus)
+        for loss, bonus in (("a", 0), ("b", 0.1))
+        for seed in range(3)
+    ]
+    two = [run(loss, seed, dataset__name="wine") for loss in "ab" for seed in range(2)]
+    assert "Rows of fewer than 3 seeds are not tested." in tabulate(frame(*three, *two)).notes
+    assert "Rows of fewer than 3 seeds are not tested." not in tabulate(frame(*three)).notes
+
+
+def test_a_run_that_went_astray_does_not_round_the_others_away(run, frame):
+    table = tabulate(frame(*[run(loss, nll=nll) for loss, nll in (("a", 0.1193), ("b", 0.1201), ("c", 27059.0))]))
+    assert "0.1193" in render(table)
