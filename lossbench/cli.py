@@ -191,6 +191,8 @@ def evaluate(
     if file is not None:
         if what != [file] or where or dry_run:
             raise ConfigError(f"{file} is a file, which goes alone, without --where and --dry-run")
+        if output is not None and output.resolve() == Path(file).resolve():
+            raise ConfigError(f"--output {output} is the file that is measured; choose another name")
         content = evaluation.measure(predictions.of_file(Path(file)), predictions.SOFTMAX, options, shown)
         _put(written.numbers(content, format), output)
         return
@@ -316,8 +318,12 @@ def _put(text: str, output: Path | None) -> None:
     if output is None:
         print(text, end="")
         return
+    if (output.parent / "metrics.json").exists() and (output.parent / "predictions.npz").exists():
+        raise ConfigError(f"--output {output} lies in the folder of a run; choose another place")
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    temporary = output.with_name(output.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(output)
     print(f"wrote {output}", file=sys.stderr)
 
 

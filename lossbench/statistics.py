@@ -108,7 +108,8 @@ def compare(values: ArrayLike, baseline: ArrayLike) -> Comparison:
     differences = _differences(ours, theirs)
     mean = float((ours - theirs).mean())
     spread = 0.0 if np.ptp(differences) == 0 else float(differences.std(ddof=1))
-    half = _t_quantile(n) * spread / math.sqrt(n)
+    # Differences all the same but not zero have no spread to be judged by.
+    half = _t_quantile(n) * spread / math.sqrt(n) if spread or not differences.any() else math.nan
     effect_size = math.nan
     if n > 1 and (spread or not differences.any()):
         effect_size = mean / spread if spread else 0.0
@@ -253,10 +254,13 @@ def _t_quantile(n: int) -> float:
 
 
 def _differences(values: Array, baseline: Array) -> Array:
-    finite = np.isfinite(values)
-    scale = max(np.abs(baseline).max(initial=0.0), np.abs(values[finite]).max(initial=0.0))
+    """Of each row of values, [m, n] or [n], whose last digits are its own: a huge row must not round the others."""
     with np.errstate(invalid="ignore"):  # ∞ - ∞
-        return _rounded(values - baseline, float(scale))
+        differences = values - baseline
+    if values.ndim == 1:
+        sizes = np.abs(np.concatenate([values, baseline]))
+        return _rounded(differences, float(sizes[np.isfinite(sizes)].max(initial=0.0)))
+    return np.array([_differences(row, baseline) for row in values]).reshape(differences.shape)
 
 
 def _rounded(values: Array, scale: float) -> Array:

@@ -224,3 +224,22 @@ def test_evaluate_and_curve_import_no_torch(lossbench: Lossbench, tmp_path: Path
         )
         answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert answer.stdout.splitlines()[-2:] == ["0", "False False"]
+
+
+def test_what_is_measured_is_not_written_over(lossbench: Lossbench, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", logits=np.eye(3), targets=np.arange(3))
+    before = (tmp_path / "mine.npz").read_bytes()
+    answer = lossbench("evaluate", "mine.npz", "--format", "csv", "-o", "mine.npz")
+    assert answer.returncode == 2
+    assert "is the file that is measured" in answer.stderr
+    assert (tmp_path / "mine.npz").read_bytes() == before
+
+
+def test_a_report_is_not_written_into_a_run(lossbench: Lossbench, tmp_path: Path) -> None:
+    lossbench("train", "epochs=1", "device.threads=1")
+    (run,) = (tmp_path / "results/runs").iterdir()
+    before = (run / "metrics.json").read_bytes()
+    answer = lossbench("report", "-o", str(run / "metrics.json"))
+    assert answer.returncode == 2
+    assert "lies in the folder of a run" in answer.stderr
+    assert (run / "metrics.json").read_bytes() == before

@@ -122,3 +122,10 @@ def test_what_is_no_archive_or_not_there_is_refused(tmp_path: Path) -> None:
     for name, message in (("array.npz", "is no .npz"), ("nobody.npz", "is not there")):
         with pytest.raises(DataError, match=message):
             predictions.of_file(tmp_path / name)
+
+
+def test_a_target_of_minus_100_in_a_file_is_an_error_and_not_left_out(tmp_path):
+    path = tmp_path / "logits.npz"
+    np.savez(path, logits=np.eye(3), targets=np.array([0, -100, 2]))
+    with pytest.raises(DataError, match=r"logits.npz: test_targets row 1 is -100; a class is 0 or more"):
+        predictions.of_file(path)

@@ -14,7 +14,6 @@ from lossbench.report.selection import Value, order, value, written
 from lossbench.report.table import NAMES, metric_name, short_name
 
 GIVEN = ("loss.name", "sources", "device.precision")  # beside the dataset and the model: what no one tunes
-PICKED = "picked"  # what stands in a table where a setting differs from seed to seed
 
 
 @dataclass(frozen=True)

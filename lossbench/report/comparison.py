@@ -11,7 +11,7 @@ import numpy as np
 
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 from lossbench.report.selection import Value, meets, parse, written
-from lossbench.report.table import MetricColumn, Row, Run, short_name
+from lossbench.report.table import PICKED, MetricColumn, Row, Run, short_name
 from lossbench.statistics import MIN_PAIRS, Array, Comparison, compare, corrected, worse_than_best
 
 
@@ -69,7 +69,7 @@ def with_differences(
         ConfigError: if no row is the baseline.
         RequestError: if more than one could be that of a row.
     """
-    bases = _baseline_rows(rows, baseline)
+    bases, unlike = _baseline_rows(rows, baseline)
     compared: dict[tuple[int, int], int] = {}
     comparisons: list[Comparison] = []
     refused: dict[str, list[tuple[Run, Run]]] = {}
@@ -97,6 +97,9 @@ def with_differences(
         + (f", and {len(others)} more." if others else ".")
         for reason, ((ours, theirs), *others) in refused.items()
     ]
+    if unlike:
+        keys = ", ".join(map(short_name, sorted({key for keys in unlike for key in keys})))
+        notes.append(f"Not compared, for they differ from {' '.join(baseline)} in {keys} too: {len(unlike)} rows.")
     without = {row.block for row in rows} - {row.block for row in rows if is_baseline(row, baseline)}
     if without:
         notes.append(f"Not compared, for want of {' '.join(baseline)}: {len(without)} of the datasets and models.")
@@ -150,8 +153,11 @@ def _pairs(row: Row, base: Row, refused: dict[str, list[tuple[Run, Run]]]) -> li
     return pairs
 
 
-def _baseline_rows(rows: Sequence[Row], baseline: Sequence[str]) -> list[Row | None]:
-    """For each row the one it is compared with: None for baselines themselves and where their block has none."""
+def _baseline_rows(rows: Sequence[Row], baseline: Sequence[str]) -> tuple[list[Row | None], list[list[str]]]:
+    """For each row the one it is compared with, and the keys of every row that differs in more than what is compared.
+
+    None for baselines themselves, and where their block has none or none that is like the row in all else.
+    """
     text = " ".join(baseline)
     itself = [is_baseline(row, baseline) for row in rows]
     keys = [parse(condition, list(rows[0].config))[0] for condition in baseline]
@@ -163,17 +169,25 @@ def _baseline_rows(rows: Sequence[Row], baseline: Sequence[str]) -> list[Row | N
     free = {key.partition(".")[0] for key in keys} | {"sources"}
     free |= {"teacher"} if "loss" in free else set()
     found: list[Row | None] = []
+    unlike: list[list[str]] = []
     for row, not_compared in zip(rows, itself, strict=True):
         candidates = [c for c, yes in zip(rows, itself, strict=True) if yes and c.block == row.block]
         if not_compared or not candidates:
             found.append(None)
             continue
-        alike = [
-            candidate
+        other = [
+            [
+                key
+                for key, v in candidate.config.items()
+                if key.partition(".")[0] not in free and v != row.config[key] and PICKED not in (v, row.config[key])
+            ]
             for candidate in candidates
-            if all(v == row.config[key] for key, v in candidate.config.items() if key.partition(".")[0] not in free)
         ]
-        pool = alike or candidates
+        pool = [candidate for candidate, keys_of in zip(candidates, other, strict=True) if not keys_of]
+        if not pool:
+            found.append(None)
+            unlike.append(min(other, key=len))
+            continue
         if len(pool) > 1:
             differing = [key for key in row.config if len({candidate.config[key] for candidate in pool}) > 1]
             raise RequestError(
@@ -181,4 +195,4 @@ def _baseline_rows(rows: Sequence[Row], baseline: Sequence[str]) -> list[Row | N
                 f"say which: --baseline {differing[0].removesuffix('.name')}=…"
             )
         found.append(pool[0])
-    return found
+    return found, unlike

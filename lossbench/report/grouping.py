@@ -16,7 +16,7 @@ from lossbench.calibration import CALIBRATIONS
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
-from lossbench.report.choice import PICKED, Choice, choose
+from lossbench.report.choice import Choice, choose
 from lossbench.report.comparison import mark_best, with_differences
 from lossbench.report.options import PREFIX, measured_with
 from lossbench.report.ranking import rank
@@ -25,6 +25,7 @@ from lossbench.report.selection import Value, order, parse, value, written
 from lossbench.report.table import (
     BESIDE,
     NAMES,
+    PICKED,
     SAME_AFTER_TEMPERATURE,
     UNKNOWN,
     Cell,

@@ -13,6 +13,7 @@ TIED = "≈"  # cannot be told from the best
 DIFFERS = "†"  # from the baseline, significantly
 
 NAMES = ("dataset.name", "model.name", "loss.name")
+PICKED = "picked"  # what stands in a table where a setting was chosen on validation, and may differ from seed to seed
 # One temperature never changes which class comes first, so these would be the same column twice.
 SAME_AFTER_TEMPERATURE = (
     "accuracy",

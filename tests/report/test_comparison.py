@@ -287,3 +287,20 @@ def test_of_2000_tables_without_a_difference_5_percent_mark_one(run, frame):
     )
     assert marked / 2000 <= 0.06
     assert told / 2000 <= 0.06
+
+
+def test_what_differs_in_more_than_the_loss_is_not_compared_and_said(run, frame):
+    rows = [run("cross_entropy", seed, optimizer__learning_rate=0.01) for seed in range(3)]
+    rows += [run("focal", seed, optimizer__learning_rate=0.1, accuracy=0.5 + 0.01 * seed) for seed in range(3)]
+    table = tabulate(frame(*rows), baseline=["loss=cross_entropy"])
+    assert all(cell.difference is None for row in table.rows for cell in row.cells)
+    assert "Not compared, for they differ from loss=cross_entropy in learning_rate too: 1 rows." in table.notes
+
+
+def test_a_diverged_loss_does_not_round_the_others_to_the_same(run, frame):
+    values = {"good": (0.20, 0.21, 0.19, 0.205), "bad": (0.9, 0.93, 0.88, 0.9), "lost": (1e10, 2e10, 3e10, 1e10)}
+    table = tabulate(
+        frame(*(run(loss, s, nll=v) for loss, of in values.items() for s, v in enumerate(of))), metrics=["nll"]
+    )
+    tied = {row.config["loss.name"]: row.cells[0].tied for row in table.rows}
+    assert not tied["bad"]
