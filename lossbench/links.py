@@ -166,6 +166,25 @@ def row_blocks(array: NDArray[np.float64]) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
+def raw_and_scaled(link: Mapping[str, Any], logits: ArrayLike, temperature: float) -> dict[str, NDArray[np.float64]]:
+    """Log-probabilities that sum to 1, through a run's link and after its fitted temperature.
+
+    Args:
+        link: as in `through`. One-vs-rest probabilities are brought to a sum of 1.
+        logits: [N, K] or [N, K, H, W], finite.
+        temperature: T > 0, fitted on validation.
+
+    Returns:
+        `raw` and `temperature_scaled`, nats, float64, shaped like the logits.
+
+    Raises:
+        ShapeError: as `through`.
+        DataError: as `through`.
+    """
+    raw = softmax(through(link, logits))
+    return {"raw": raw, "temperature_scaled": softmax(raw, temperature=temperature)}
+
+
 def finite_logits(logits: ArrayLike) -> NDArray[np.float64]:
     """Read logits as float64, or say what is wrong with them.
 

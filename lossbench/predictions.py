@@ -59,12 +59,11 @@ def of_file(path: Path) -> Arrays:
     if not path.is_file():
         raise DataError(f"{path} is not there")
     arrays = _of_csv(path) if path.suffix == ".csv" else _of_npz(path)
-    for name in ("val_targets", "test_targets"):
-        below = np.flatnonzero(np.asarray(arrays.get(name, [0])) < 0)
+    for split in SPLITS:
+        targets = arrays.get(f"{split}_targets", np.zeros(0))
+        below = np.flatnonzero(targets < 0)
         if len(below):  # among our own runs -100 marks what is ignored; in a file it would be left out in silence
-            raise DataError(
-                f"{path}: {name} row {below[0]} is {np.asarray(arrays[name])[below[0]]}; a class is 0 or more"
-            )
+            raise DataError(f"{path}: {split}_targets row {below[0]} is {targets[below[0]]}; a class is 0 or more")
     return arrays
 
 

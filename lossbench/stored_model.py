@@ -39,8 +39,7 @@ class StoredModel:
 
     def log_probs(self, logits: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """Return log-probabilities, [N, K], through the run's link: raw, and after the temperature."""
-        raw = links.softmax(links.through(self.link, logits))  # one-vs-rest probabilities sum to 1 after it
-        return {"raw": raw, "temperature_scaled": links.softmax(raw, temperature=self.temperature)}
+        return links.raw_and_scaled(self.link, logits, self.temperature)
 
 
 def load(store: Store, run_id: str, config_dir: Path | None = None) -> StoredModel:

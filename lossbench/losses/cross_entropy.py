@@ -10,7 +10,7 @@ from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.log_probs import LogProbs, log_probs
+from lossbench.losses.log_probs import LogProbs, falls, log_probs
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
 
 
@@ -95,8 +95,8 @@ def smoothed_cross_entropy(
         u = per_class("prior", prior, logits)
         # Σ_k u_k log p_k by its difference from the uniform one, in which log Σ exp z is not needed. A product and a
         # sum rather than matmul or einsum, which autocast would run in half precision.
-        falls = logits - logits.detach().amax(1, keepdim=True)
-        prior_term = -u.sum() * log_p.total / logits.shape[1] - ((u - u.mean()) * falls).sum(1) / temperature
+        difference = ((u - u.mean()) * falls(logits)).sum(1) / temperature
+        prior_term = -u.sum() * log_p.total / logits.shape[1] - difference
     return (epsilon - 1) * log_p.target + epsilon * prior_term
 
 

@@ -12,7 +12,7 @@ from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
-from lossbench.losses.log_probs import log_probs
+from lossbench.losses.log_probs import falls, log_probs
 from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled
 
 
@@ -62,8 +62,8 @@ def decoupled_distillation(
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
     check_teacher(logits, teacher_logits)
-    student = _falls(at_least_float32(logits))
-    teacher = _falls(teacher_logits.detach().to(student.dtype))
+    student = falls(at_least_float32(logits))
+    teacher = falls(teacher_logits.detach().to(student.dtype))
     labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
     # Without the label: a finite number for minus infinity, as 0 · ∞ would be nan.
     others = log_probs(teacher.scatter(1, labels, -1e30), scale=1 / temperature, entropy=True)
@@ -75,11 +75,6 @@ def decoupled_distillation(
     divergence = mean_over_labelled(alpha * target_part + beta * other_part, targets, ignore_index)
     strength = 1.0 if epoch is None else min(epoch / max(warmup_epochs, 1), 1.0)
     return hard(logits, targets) + strength * temperature**2 * divergence
-
-
-def _falls(logits: Tensor) -> Tensor:
-    """Subtract the largest logit, which changes no probability: log Σ exp z of large logits would be rounded."""
-    return logits - logits.detach().amax(1, keepdim=True)
 
 
 def _target_or_not(

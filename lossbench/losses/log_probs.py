@@ -51,6 +51,15 @@ def log_probs(
     return LogProbs(*_LogProbs.apply(logits, targets, scale, entropy))
 
 
+def falls(logits: Tensor) -> Tensor:
+    """Subtract the largest logit, which changes no probability: what large logits have in common would round sums.
+
+    Args:
+        logits: [N, K] or [N, K, H, W].
+    """
+    return logits - logits.detach().amax(1, keepdim=True)
+
+
 class _LogProbs(torch.autograd.Function):
     generate_vmap_rule = True
 

@@ -89,9 +89,7 @@ def _of_the_run(store: Store, run_id: str, split: str) -> dict[tuple[str, str], 
         return {}
     predictions, metrics = store.predictions(run_id), store.metrics(run_id)
     targets = predictions[f"{split}_targets"]
-    log_probs = links.softmax(links.through(metrics["link"], predictions[f"{split}_logits"]))
-    scaled = links.softmax(log_probs, temperature=metrics["temperature"])
-    both = {"raw": log_probs, "temperature_scaled": scaled}
+    both = links.raw_and_scaled(metrics["link"], predictions[f"{split}_logits"], metrics["temperature"])
     return {
         (metric, calibration): values
         for calibration, through in both.items()
