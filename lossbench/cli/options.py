@@ -1,0 +1,59 @@
+"""What several verbs take, and where what they print goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lossbench.errors import ConfigError
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDE…", help="Hydra overrides: loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
+    ),
+]
+ConfigDir = Annotated[
+    Path | None, typer.Option("--config-dir", help="A folder of your own configs, laid out like lossbench's.")
+]
+ResultsDir = Annotated[Path, typer.Option("--results-dir", help="Where the runs are.")]
+Where = Annotated[
+    list[str] | None, typer.Option("--where", help="Keep runs with KEY=VALUE, such as dataset=digits. Repeatable.")
+]
+
+
+def names(text: str | None) -> list[str] | None:
+    """Return the names in a comma-separated option; None where it was not given."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()] or None
+
+
+def by_ending(output: Path | None) -> str:
+    """Return how to write to a file of this name."""
+    endings = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
+    return endings.get(output.suffix, "table") if output is not None else "table"
+
+
+def terminal(output: Path | None) -> tuple[int | None, bool]:
+    """Return how wide a table may be, and whether in colour: as the terminal has it, where one is written to."""
+    if output is not None or not sys.stdout.isatty():
+        return None, False
+    return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ
+
+
+def put(text: str, output: Path | None) -> None:
+    """Print, or write to a file."""
+    if output is None:
+        print(text, end="")
+        return
+    if (output.parent / "metrics.json").exists() and (output.parent / "predictions.npz").exists():
+        raise ConfigError(f"--output {output} lies in the folder of a run; choose another place")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(output.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(output)
+    print(f"wrote {output}", file=sys.stderr)

@@ -1,0 +1,64 @@
+"""`report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lossbench.cli.options import ResultsDir, Where, by_ending, names, put, terminal
+
+
+def report(
+    where: Where = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", help="Columns, such as accuracy,nll,ece.")] = None,
+    calibration: Annotated[
+        str,
+        typer.Option("--calibration", help="Before or after: raw, temperature_scaled, vector_scaled, isotonic."),
+    ] = "raw,temperature_scaled",
+    split: Annotated[Literal["test", "val"], typer.Option("--split", help="Which examples.")] = "test",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="Compare with the rows of KEY=VALUE, such as loss=cross_entropy. Repeatable."),
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option("--select", help="For each loss and seed the hyperparameters best by this metric on validation."),
+    ] = None,
+    ranks: Annotated[
+        str | None, typer.Option("--ranks", help="Rank the losses by this metric over several datasets.")
+    ] = None,
+    spread: Annotated[
+        Literal["interval", "sd"], typer.Option("--spread", help="After ±: half the 95 % interval, or the deviation.")
+    ] = "interval",
+    format: Annotated[
+        Literal["table", "markdown", "csv", "json", "latex"] | None,
+        typer.Option("--format", help="How to write it; by the ending of --output, and else a table for the terminal."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    results_dir: ResultsDir = Path("results"),
+) -> None:
+    """Tabulate finished runs: mean ± 95 % interval over seeds, the best marked and what cannot be told from it."""
+    from lossbench.report import render, tabulate
+    from lossbench.store import Store
+
+    store = Store(results_dir)
+    frame, skipped = store.frame()
+    for message in skipped:
+        print(f"skipped {message}", file=sys.stderr)
+    table = tabulate(
+        frame,
+        where=where or [],
+        metrics=names(metrics),
+        calibrations=names(calibration) or (),
+        split=split,
+        baseline=baseline or [],
+        select=select,
+        ranks=ranks,
+        spread=spread,
+        store=store,
+    )
+    width, color = terminal(output)
+    put(render(table, format or by_ending(output), width, color=color), output)

@@ -1,0 +1,46 @@
+"""`train`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from lossbench.cli.options import ConfigDir, Overrides
+
+
+def train(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Train finished runs again.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the results and nothing else.")] = False,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Accepted for Hydra's sake: a sweep is whatever sweeps.")
+    ] = False,
+) -> None:
+    """Train a run, or every run of a sweep.
+
+    What defines an experiment is a Hydra override: groups (dataset, model, loss, optimizer, schedule, device) and
+    values (seed, epochs, batch_size, keep, results_dir). Several values make a sweep. Finished runs are skipped,
+    interrupted ones go on.
+    """
+    from lossbench import sweep
+
+    try:
+        outcomes = sweep.train(overrides or [], config_dir=config_dir, force=force, quiet=quiet)
+    except KeyboardInterrupt:
+        again = shlex.join(["lossbench", *sys.argv[1:]])
+        then = "starts them again" if force else "goes on"
+        print(f"\ninterrupted; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    for outcome in outcomes:
+        if outcome.status != "failed":
+            print(outcome.summary)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        print(f"{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
+        for outcome in failed:
+            print(f"  {outcome.run_id}: {outcome.message}", file=sys.stderr)
+        raise typer.Exit(1)
