@@ -182,6 +182,7 @@ def _environment(
         "sources": sources(config),
         "overrides": list(overrides),
         "fingerprints": trained.fingerprints,
+        "class_names": list(experiment.dataset.class_names),
         **_sampled(experiment, trained),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "wall_seconds": wall_seconds,

@@ -158,6 +158,16 @@ class Store:
         """Keep with a finished run what its model says of other data than it was made for."""
         _add_json(self.path(run_id) / "shift.json", content)
 
+    def save_arrays(self, run_id: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep arrays with a finished run, for figures: `features` or `examples`."""
+        folder = self.path(run_id)
+        before = folder.stat()
+        temporary = folder / f"{name}.tmp"
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        temporary.replace(folder / f"{name}.npz")
+        os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+
     # Reading
 
     def config(self, run_id: str) -> dict[str, Any]:
@@ -190,6 +200,16 @@ class Store:
     def predictions(self, run_id: str) -> dict[str, NDArray[Any]]:
         """Return a run's logits and targets on validation and test."""
         return read_npz(self._file(run_id, "predictions.npz"))
+
+    def arrays(self, run_id: str, name: str) -> dict[str, NDArray[Any]]:
+        """Return what `lossbench evaluate --pictures` kept with a run: `features` or `examples`.
+
+        Raises:
+            StoreError: if there is none.
+        """
+        if not (self.path(run_id) / f"{name}.npz").is_file():
+            raise StoreError(f"{run_id} has no {name} to draw; lossbench evaluate --pictures {run_id} makes them")
+        return read_npz(self.path(run_id) / f"{name}.npz")
 
     def weights(self, run_id: str) -> dict[str, Tensor]:
         """Return a run's stored model."""

@@ -41,7 +41,7 @@ LAYERS = [
         "predictions",
         "evaluation",
     },
-    {"teacher", "rehearsal", "stored_model", "shift"},
+    {"teacher", "rehearsal", "stored_model", "shift", "pictures"},
     {"run"},
     {"sweep", "screen", "conformance"},
     {"cli"},

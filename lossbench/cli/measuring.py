@@ -36,6 +36,9 @@ def evaluate(
     corruptions: Annotated[
         bool, typer.Option("--corruptions", help="Measure on the test images under noise, blur and low contrast.")
     ] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Keep what `plot features`, or of masks `plot panels`, draws.")
+    ] = False,
     config_dir: ConfigDir = None,
     format: Annotated[
         Literal["table", "markdown", "csv", "json"],
@@ -53,7 +56,8 @@ def evaluate(
     part is also shown after post-hoc calibration.
 
     With --ood or --corruptions the stored models look at other data instead. What comes out is kept in each run's
-    shift.json and printed: means over seeds as table and markdown, every run and level as csv and json.
+    shift.json and printed: means over seeds as table and markdown, every run and level as csv and json. With
+    --pictures nothing is measured: the features of the last layer on test, or a few images with their masks, are kept.
     """
     from lossbench import evaluation, predictions
     from lossbench.report import measured as written
@@ -63,12 +67,20 @@ def evaluate(
     shown = names(metrics)
     evaluation.check(options, shown)
     file = next(filter(predictions.is_file, what or []), None)
-    if ood or corruptions:
+    if ood or corruptions or pictures:
         if file is not None or options or shown or dry_run:
-            raise ConfigError("--ood and --corruptions are for runs, and go without --metrics, --n-bins and the like")
+            raise ConfigError(
+                "--ood, --corruptions and --pictures are for runs, and go without --metrics, --n-bins and the like"
+            )
         store = Store(results_dir)
         ids = evaluation.select(store, what or [], where or [])
-        _look_elsewhere(store, ids, ood or [], corruptions, config_dir, format, output)
+        failed = _keep_pictures(store, ids, config_dir) if pictures else {}
+        if ood or corruptions:
+            failed |= _look_elsewhere(store, ids, ood or [], corruptions, config_dir, format, output)
+        for run_id, message in failed.items():
+            print(f"{run_id}: {message}", file=sys.stderr)
+        if failed:
+            raise typer.Exit(1)
         return
     if file is not None:
         if what != [file] or where or dry_run:
@@ -81,14 +93,14 @@ def evaluate(
     if format != "table" or output is not None:
         raise ConfigError("--format and --output are for the numbers of a file; lossbench report tabulates runs")
     store = Store(results_dir)
-    ids, failed = evaluation.select(store, what or [], where or []), 0
+    ids, spoilt = evaluation.select(store, what or [], where or []), 0
     for number, run_id in enumerate(ids, 1):
         try:
             change = evaluation.measure_again(store, run_id, options)
             if change and not dry_run:
                 store.save_metrics(run_id, change.content)
         except RequestError as error:
-            failed += 1
+            spoilt += 1
             print(f"{run_id}: {error}", file=sys.stderr)
             continue
         except KeyboardInterrupt:
@@ -97,8 +109,8 @@ def evaluate(
             )
             raise typer.Exit(130) from None
         print(f"[{number}/{len(ids)}] {written.change(change, shown)}", flush=True)
-    if failed:
-        print(f"{failed} of {len(ids)} runs could not be measured and are as they were", file=sys.stderr)
+    if spoilt:
+        print(f"{spoilt} of {len(ids)} runs could not be measured and are as they were", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -110,7 +122,7 @@ def _look_elsewhere(
     config_dir: Path | None,
     format: str,
     output: Path | None,
-) -> None:
+) -> dict[str, str]:
     from lossbench import shift
     from lossbench.report import shifted
 
@@ -121,10 +133,16 @@ def _look_elsewhere(
     frames += [shifted.unknown(frame, shifts, ood)] if ood else []
     width, color = terminal(output)
     put(shifted.render(frames, format, width, color=color), output)
-    for run_id, message in failed.items():
-        print(f"{run_id}: {message}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
+    return failed
+
+
+def _keep_pictures(store: Store, ids: list[str], config_dir: Path | None) -> dict[str, str]:
+    from lossbench import pictures
+
+    failed = pictures.keep_all(store, ids, config_dir)
+    kept = len(ids) - len(failed)
+    print(f"kept with {kept} of {len(ids)} runs; lossbench plot features, or of masks plot panels, draws them")
+    return failed
 
 
 def curve(
