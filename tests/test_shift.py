@@ -365,8 +365,8 @@ def test_a_model_of_ones_own_is_called_where_its_config_is_named(lossbench: Loss
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--corruptions", "--n-bins", "10"), "--ood and --corruptions are for runs"),
-        (("--ood", "svhn", "--dry-run"), "--ood and --corruptions are for runs"),
+        (("--corruptions", "--n-bins", "10"), "--ood, --corruptions and --pictures are for runs"),
+        (("--ood", "svhn", "--dry-run"), "--ood, --corruptions and --pictures are for runs"),
         (("--ood", "svhm"), "no dataset named 'svhm'; did you mean svhn?"),
         (("--corruptions", "nowhere"), "no finished run 'nowhere'"),
         (("--corruptions", "--where", "loss=focal"), "no run has loss=focal"),
