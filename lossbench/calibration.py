@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from lossbench.links import row_blocks, softmax
 from lossbench.metrics.inputs import read
@@ -110,6 +109,8 @@ def fit_vector(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -10
     def flat(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         value, gradient = objective(parameters.reshape(2, num_classes))
         return value, gradient.ravel()
+
+    from scipy.optimize import minimize  # slow to import, and a report fits nothing
 
     start = np.stack([np.ones(num_classes), np.zeros(num_classes)])
     found = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MAX_STEPS, "ftol": 1e-9})

@@ -39,8 +39,10 @@ def catalogue(kind: str, folders: list[Path]) -> list[tuple[str, str]]:
         raise ConfigError(f"cannot list '{kind}'{did_you_mean(kind, KINDS)}")
     if kind == "metrics":
         from lossbench import metrics
+        from lossbench.report.table import BESIDE
 
-        return [(name, (metric.__doc__ or "").strip().splitlines()[0]) for name, metric in sorted(metrics.ALL.items())]
+        described = {name: (metric.__doc__ or "").strip().splitlines()[0] for name, metric in metrics.ALL.items()}
+        return sorted({**described, **BESIDE}.items())
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((folder / KINDS[kind]).glob("*.yaml")):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
@@ -63,6 +64,7 @@ def check(config: Config) -> Config:
                 f"{why} has a teacher of its own model, {config['model']['name']}; "
                 f"got teacher.model={teacher['model']['name']}"
             )
+        _check_own_model(teacher["model"], config["model"], why)
         teacher = {**teacher, "model": config["model"]}
     if teacher["id"] is None:
         for group in ("model", "loss", "optimizer", "schedule"):
@@ -79,6 +81,20 @@ def check(config: Config) -> Config:
                 "its outputs are not logits of a softmax for a student to learn"
             )
     return {**config, "teacher": teacher}
+
+
+def _check_own_model(teachers: Mapping[str, Any], own: Mapping[str, Any], why: str) -> None:
+    """Refuse a setting of the teacher's model that would be dropped for the run's own.
+
+    What nobody set has the value of the model's yaml. Of one that is not ours that value is not known here.
+    """
+    path = conf_dir() / "model" / f"{own['name']}.yaml"
+    defaults = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else teachers
+    for key, value in teachers.items():
+        if key not in _RESERVED and value != own.get(key) and value != defaults.get(key):
+            raise ConfigError(
+                f"{why} has a teacher of its own model, settings and all: leave out teacher.model.{key}={value}"
+            )
 
 
 def check_stored(config: Mapping[str, Any], config_dir: Path | None) -> None:

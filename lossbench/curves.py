@@ -16,6 +16,7 @@ from lossbench.metrics.calibration_error import bin_numbers, equal_mass_bins, re
 from lossbench.metrics.inputs import read
 
 Curve: TypeAlias = dict[str, NDArray[np.float64]]
+RELIABILITY = ("lo", "hi", "n", "confidence", "accuracy")  # the columns of reliability
 
 
 def reliability(

@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossbench import calibration, curves, links, metrics
-from lossbench.domains import AT_LEAST_ONE, POSITIVE
+from lossbench.domains import AT_LEAST_ONE, Interval
 from lossbench.errors import ConfigError, DataError, StoreError, did_you_mean
-from lossbench.predictions import SPLITS, of_run
+from lossbench.metrics.inputs import read
+from lossbench.predictions import IGNORE_INDEX, of_run
+from lossbench.record import SPLITS
 from lossbench.store import Store
+
+TRIED = Interval(1e-6, 1e6)  # temperatures of a curve; logits over a smaller one may be no finite numbers
 
 
 def measure(
@@ -34,7 +38,8 @@ def measure(
 
     Returns:
         The content of metrics.json: split → calibration → metric → value; `options`, `link`, and `temperature`, the
-        fitted one.
+        fitted one; where all metrics are computed also `reliability`, split → calibration → the columns of
+        `lossbench.curves.reliability` as lists.
 
     Raises:
         RequestError: if the predictions are not finite or do not fit together, or an option or a name is not known.
@@ -43,14 +48,19 @@ def measure(
     link = {key: value if key == "name" else float(value) for key, value in link.items()}
     log_probs = through(predictions, link)
     measured: dict[str, Any] = {"link": link, "options": settings, **{split: {} for split in log_probs}}
+    bins: dict[str, dict[str, Any]] = {split: {} for split in log_probs}
     for name in calibration.CALIBRATIONS if "val" in log_probs else ("raw",):
         calibrate = fit(name, log_probs, predictions)
         if isinstance(calibrate, calibration.TemperatureScaling):
             measured["temperature"] = calibrate.temperature
         for split in log_probs:
-            targets = predictions[f"{split}_targets"]
-            measured[split][name] = metrics.evaluate(calibrate(log_probs[split]), targets, metrics=names, **settings)
-    return measured
+            # Read once, so that the metrics and the bins share one softmax and one order by confidence.
+            seen = read(calibrate(log_probs[split]), predictions[f"{split}_targets"], IGNORE_INDEX)
+            measured[split][name] = metrics.evaluate(seen, seen.classes, metrics=names, **settings)
+            if names is None:
+                curve = curves.reliability(seen, seen.classes, n_bins=int(settings["n_bins"]))
+                bins[split][name] = {column: numbers.tolist() for column, numbers in curve.items()}
+    return measured if names is not None else {**measured, "reliability": bins}
 
 
 def through(predictions: Mapping[str, NDArray[Any]], link: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
@@ -77,6 +87,31 @@ def fit(
         what comes through a sigmoid does not.
     """
     return links.softmax if name == "raw" else calibration.FITS[name](log_probs["val"], predictions["val_targets"])
+
+
+def calibrated_log_probs(
+    predictions: Mapping[str, NDArray[Any]], link: Mapping[str, Any], split: str, name: str
+) -> NDArray[np.float64]:
+    """Return the log-probabilities of one split after a calibration.
+
+    Args:
+        predictions: as `measure` takes them.
+        link: as `measure` takes it.
+        split: `test` or `val`.
+        name: one of `lossbench.calibration.CALIBRATIONS`.
+
+    Returns:
+        Nats, float64, shaped like the logits.
+
+    Raises:
+        RequestError: if there is no such split or calibration, or the predictions are wrong.
+    """
+    if name not in calibration.CALIBRATIONS:
+        raise ConfigError(f"no calibration named {name!r}{did_you_mean(name, calibration.CALIBRATIONS)}")
+    if f"{split}_logits" not in predictions or (name != "raw" and "val_logits" not in predictions):
+        raise DataError("there is no validation part to show, or to fit a calibration on")
+    log_probs = through(predictions, link)
+    return fit(name, log_probs, predictions)(log_probs[split])
 
 
 def curve(
@@ -112,23 +147,72 @@ def curve(
     metrics.check_options({"n_bins": n_bins})
     if (equal_mass and kind != "reliability") or (temperatures is not None and kind != "temperature"):
         raise ConfigError(f"--equal-mass is for reliability and --temperatures for temperature; this is {kind}")
-    log_probs = through(predictions, link)
-    if calibrated not in calibration.CALIBRATIONS:
-        raise ConfigError(f"no calibration named {calibrated!r}{did_you_mean(calibrated, calibration.CALIBRATIONS)}")
-    if split not in log_probs or (calibrated != "raw" and "val" not in log_probs):
-        raise DataError("there is no validation part to show, or to fit a calibration on")
-    logits, targets = fit(calibrated, log_probs, predictions)(log_probs[split]), predictions[f"{split}_targets"]
+    logits, targets = calibrated_log_probs(predictions, link, split, calibrated), predictions[f"{split}_targets"]
     if kind == "reliability":
         return curves.reliability(logits, targets, n_bins=n_bins, equal_mass=equal_mass)
     if kind == "risk_coverage":
         return curves.risk_coverage(logits, targets)
     points = {"raw": 1.0, "optimum": calibration.fit_temperature(logits, targets)}
-    if "val" in log_probs and calibrated == "raw":
-        points["fitted"] = calibration.fit_temperature(log_probs["val"], predictions["val_targets"])
+    if "val_logits" in predictions and calibrated == "raw":
+        validation = links.through(link, predictions["val_logits"])
+        points["fitted"] = calibration.fit_temperature(validation, predictions["val_targets"])
     tried = np.geomspace(0.1, 10, 200) if temperatures is None else temperatures
     values = np.unique([*tried, *points.values()])
     marks = [" ".join(name for name, place in sorted(points.items()) if place == value) for value in values]
     return {**curves.temperature(logits, targets, values, n_bins=n_bins), "point": np.array(marks)}
+
+
+def reliability_of(store: Store, run_id: str, split: str = "test") -> dict[str, curves.Curve]:
+    """Return the reliability bins of a finished run: as they were stored, or from its predictions if it is older.
+
+    Args:
+        store: where the run is.
+        run_id: its id.
+        split: `test` or `val`.
+
+    Returns:
+        Calibration → the columns of `lossbench.curves.reliability`, with the bins that the run was measured with.
+
+    Raises:
+        RequestError: if the run has neither, or they are damaged.
+    """
+    content = store.metrics(run_id)
+    stored = stored_reliability(content)
+    if split in stored:
+        return stored[split]
+    predictions, link = of_run(store, run_id)
+    try:
+        n_bins = int(recorded_options(content)["n_bins"])
+        metrics.check_options({"n_bins": n_bins})
+    except (ConfigError, OverflowError, TypeError, ValueError) as error:
+        raise StoreError(f"{store.path(run_id) / 'metrics.json'} is damaged: its options: {error}") from error
+    log_probs, targets = through(predictions, link), predictions.get(f"{split}_targets")
+    if targets is None:
+        raise DataError(f"{run_id} has no predictions on {split}")
+    return {
+        name: curves.reliability(fit(name, log_probs, predictions)(log_probs[split]), targets, n_bins=n_bins)
+        for name in (calibration.CALIBRATIONS if "val" in log_probs else ("raw",))
+    }
+
+
+def stored_reliability(content: Mapping[str, Any]) -> dict[str, dict[str, curves.Curve]]:
+    """Return the reliability bins that a metrics.json holds, split → calibration → columns; none if it is older."""
+    try:
+        return {
+            split: {name: _curve(columns) for name, columns in content["reliability"][split].items()}
+            for split in SPLITS
+            if split in content["reliability"]
+        }
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return {}
+
+
+def _curve(columns: Mapping[str, Any]) -> curves.Curve:
+    rows = zip(*(columns[name] for name in curves.RELIABILITY), strict=True)
+    table = np.array([[float(number) for number in row] for row in rows]).reshape(-1, len(curves.RELIABILITY))
+    if not np.isfinite(table).all():
+        raise ValueError("a bin has numbers")
+    return dict(zip(curves.RELIABILITY, table.T, strict=True))
 
 
 @dataclass(frozen=True)
@@ -170,8 +254,8 @@ def temperatures(text: str) -> NDArray[np.float64]:
         ends, steps = (float(low), float(high)), int(count)
     except ValueError as error:
         raise ConfigError(f"--temperatures must be LOW:HIGH:COUNT, such as 0.5:5:200; got {text}") from error
-    if any(end not in POSITIVE for end in ends) or steps not in AT_LEAST_ONE:
-        raise ConfigError(f"--temperatures must lie in {POSITIVE}, and their count in {AT_LEAST_ONE}; got {text}")
+    if any(end not in TRIED for end in ends) or steps not in AT_LEAST_ONE:
+        raise ConfigError(f"--temperatures must lie in {TRIED}, and their count in {AT_LEAST_ONE}; got {text}")
     return np.geomspace(*ends, steps)
 
 
@@ -192,7 +276,7 @@ def select(store: Store, names: Sequence[str], where: Sequence[str]) -> list[str
     if where:
         from lossbench.report.selection import select as filtered  # pandas, which nothing else here needs
 
-        frame, _ = store.frame()
+        frame, _ = store.frame(["test"], ["raw"])
         kept = set(filtered(frame, where, [str(key) for key in frame.columns])["run"])
         ids = [run_id for run_id in ids if run_id in kept]
         if not ids:
@@ -230,7 +314,7 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
             for name, value in after.items()
             if name in before and not _same(before[name], value)
         },
-        [name for name in after if name not in before],
+        [name for name in after if name not in before] + ([] if stored_reliability(content) else ["reliability"]),
         [name for name in before if name not in after],
         {option: (one, other) for option, (one, other) in set_before.items() if one != other},
     )

@@ -17,6 +17,8 @@ from scipy import special
 from lossbench.domains import POSITIVE, Interval
 from lossbench.errors import DataError, ShapeError, did_you_mean
 
+LARGEST = 1e150  # of a logit: sums of squares, and logits over a small temperature, must be finite in float64
+
 
 def softmax(
     logits: ArrayLike, *, temperature: Annotated[float, POSITIVE] = 1.0, scale: Annotated[float, POSITIVE] = 1.0
@@ -196,15 +198,21 @@ def finite_logits(logits: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ShapeError: if they have another shape.
-        DataError: if they are not numbers, or the first row with a nan or an infinity, by its number from 0.
+        DataError: if they are not real numbers, or the first row with a nan, an infinity or a number whose square
+            is none, by its number from 0.
     """
     try:
-        array = np.asarray(logits, dtype=np.float64)
+        given = np.asarray(logits)
+        if np.iscomplexobj(given):  # numpy would drop the imaginary parts
+            raise TypeError(f"got {given.dtype}")
+        array = given.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise DataError(f"logits must be an array of real numbers, [N, K] or [N, K, H, W]: {error}") from error
     if array.ndim not in (2, 4) or array.size == 0 or array.shape[1] < 2:
         raise ShapeError(f"logits must be [N, K] or [N, K, H, W] with N ≥ 1 and K ≥ 2; got {list(array.shape)}")
-    finite = np.isfinite(array)
-    if not finite.all():
-        raise DataError(f"logits row {np.argwhere(~finite)[0, 0]} is not finite")
+    within = np.abs(array) <= LARGEST  # which nan is not
+    if not within.all():
+        position = tuple(np.argwhere(~within)[0])
+        why = f"is above {LARGEST:g} in size" if np.isfinite(array[position]) else "is not finite"
+        raise DataError(f"logits row {position[0]} {why}")
     return array

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lossbench.errors import DataError, ShapeError, StoreError
+from lossbench.links import LARGEST
 from lossbench.metrics.inputs import read
+from lossbench.record import SPLITS
 from lossbench.store import Store, read_npz
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Arrays: TypeAlias = dict[str, NDArray[Any]]  # test_logits, test_targets and mostly val_logits, val_targets
-SPLITS = ("val", "test")
 SOFTMAX = {"name": "softmax"}  # the link of a file, which does not say
 IGNORE_INDEX = -100
+TARGET, SPLIT = "target", "split"  # columns of a table; all others are logits
+NUMBERING = ("id", "idx", "index", "row")  # what a column is called that numbers the rows
 
 
 def is_file(source: str) -> bool:
@@ -80,38 +89,101 @@ def _of_npz(path: Path) -> Arrays:
     return _checked(arrays, str(path))
 
 
+def class_names(path: Path) -> list[str]:
+    """Return the columns of a `.csv` that are taken for logits, in their order. An `.npz` has no names."""
+    return [name for name in _heading(path) if name not in (TARGET, SPLIT)] if path.suffix == ".csv" else []
+
+
 def _of_csv(path: Path) -> Arrays:
     import pandas as pd
 
+    names = _heading(path)
+    classes = class_names(path)
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype={SPLIT: str}, skipinitialspace=True)
     except ValueError as error:  # what pandas raises are ValueErrors, too
         raise DataError(f"{path} is no table: {' '.join(str(error).split())}") from error
-    names = [str(name) for name in table.columns]
-    unnamed = [number for number, name in enumerate(names, 1) if name.startswith("Unnamed: ")]
-    if unnamed or not isinstance(table.index, pd.RangeIndex):
-        number = unnamed[0] if unnamed else 1
-        raise DataError(f"{path}: column {number} has no name; one that numbers the rows must be left out")
-    if "target" not in names:
-        raise DataError(f"{path} has no column named target; got {', '.join(names[:8])}")
-    classes = [name for name in names if name not in ("target", "split")]
-    numbers = table[[*classes, "target"]].apply(pd.to_numeric, errors="coerce")  # what is none becomes nan
-    for fault, what in (
-        (numbers["target"].mod(1) != 0, "target"),
-        (~table["split"].isin(SPLITS) if "split" in names else pd.Series(False, table.index), "split"),
-    ):
-        if fault.any():
-            row = int(fault.to_numpy().argmax())
-            wanted = "a whole number, the class from 0" if what == "target" else "val or test"
-            raise DataError(f"{path} line {row + 2}: {what} must be {wanted}; got {table[what][row]}")
-    logits, targets = numbers[classes].to_numpy(dtype=np.float64), numbers["target"].to_numpy(dtype=np.int64)
-    arrays = _checked({"test_logits": logits, "test_targets": targets}, f"{path} (row 0 is line 2)")
-    if "split" not in names:
-        return arrays
-    rows = {split: (table["split"] == split).to_numpy() for split in SPLITS}
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(f"{path}: column 1 has no name; one that numbers the rows must be left out")
+    table.columns = pd.Index(names)
+    if table.empty:
+        raise DataError(f"{path} has a heading and no rows")
+    # Where there is a fault, the file is read again for the line it is in, which pandas does not keep.
+    if any(table[name].dtype.kind not in "iuf" for name in (*classes, TARGET)):
+        _raise_fault(path, names, classes)
+    logits, targets = table[classes].to_numpy(dtype=np.float64), table[TARGET].to_numpy()
+    good = [np.abs(logits) <= LARGEST, targets % 1 == 0, targets >= 0, targets < len(classes)]
+    good += [table[SPLIT].isin(SPLITS).to_numpy()] if SPLIT in names else []
+    if not all(part.all() for part in good):
+        _raise_fault(path, names, classes)
+    for name in classes:
+        _check_no_row_numbers(path, name, table[name])
+    targets = targets.astype(np.int64)
+    if SPLIT not in names:
+        return _checked({"test_logits": logits, "test_targets": targets}, str(path))
+    rows = {split: (table[SPLIT] == split).to_numpy() for split in SPLITS}
     parts = {split: chosen for split, chosen in rows.items() if chosen.any()}
     arrays = {f"{split}_logits": logits[chosen] for split, chosen in parts.items()}
     return _checked(arrays | {f"{split}_targets": targets[chosen] for split, chosen in parts.items()}, str(path))
+
+
+def _heading(path: Path) -> list[str]:
+    """The names of the columns: one of them is target, none is there twice or empty."""
+    _, names = next(_lines(path), (0, []))
+    if not names:
+        raise DataError(f"{path} is no table: it is empty")
+    if "" in names:
+        number = names.index("") + 1
+        raise DataError(f"{path}: column {number} has no name; one that numbers the rows must be left out")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} has {names.count(twice)} columns named {twice}")
+    if TARGET not in names:
+        raise DataError(f"{path} has no column named target; got {', '.join(names[:8])}")
+    return names
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a table with the line of the file that each ends on, from 1. Blank lines are none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            for cells in reader:
+                if len(cells) > 1 or any(map(str.strip, cells)):
+                    yield reader.line_num, [cell.strip() for cell in cells]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no table: {error}") from error
+
+
+def _raise_fault(path: Path, names: Sequence[str], classes: Sequence[str]) -> NoReturn:
+    """Name the first cell that is not what its column holds: its line, its column, what stands there."""
+    for line, cells in itertools.islice(_lines(path), 1, None):
+        for name, cell in itertools.zip_longest(names, cells, fillvalue=""):
+            number = _number(cell)
+            if name == SPLIT:
+                wanted = "" if cell in SPLITS else "val or test"
+            elif name == TARGET:
+                is_class = number.is_integer() and 0 <= number < len(classes)
+                wanted = "" if is_class else f"a class, 0 to {len(classes) - 1}"
+            else:
+                wanted = "" if abs(number) <= LARGEST else f"a number, at most {LARGEST:g} in size"
+            if wanted:
+                raise DataError(f"{path} line {line}, column {name}: must be {wanted}; got {cell or 'nothing'}")
+    raise DataError(f"{path} holds whole numbers of more than 64 bits")  # the one thing that pandas reads as no number
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
+def _check_no_row_numbers(path: Path, name: str, values: pd.Series[Any]) -> None:
+    """A column that numbers the rows would be one more class, and nobody would see it."""
+    counted = values.dtype.kind in "iu" and len(values) > 3 and bool((values.diff()[1:] == 1).all())
+    if counted or name.lower() in NUMBERING:
+        raise DataError(f"{path}: column {name} seems to number the rows; leave it out, or it would be a class")
 
 
 def _checked(arrays: Mapping[str, NDArray[Any]], source: str) -> Arrays:

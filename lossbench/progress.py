@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +31,7 @@ class Outcome:
     message: str = ""
     objective: float = math.nan  # validation nll, for a sweeper that optimises
     summary: str = ""  # the line to print for it
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # of one that has numbers
 
     def __float__(self) -> float:
         """The number that Hydra's optimising sweepers minimise."""
@@ -209,8 +210,14 @@ def _epoch(row: Mapping[str, float], epochs: int) -> str:
     return f"{row['epoch']:.0f}/{epochs} loss {row['train_loss']:.4f} val accuracy {row['val_accuracy']:.4f}"
 
 
-def duration(seconds: float) -> str:
-    """Write seconds as people say them."""
+def duration(seconds: float, units: int = 2) -> str:
+    """Write seconds as people say them, in so many units at most: `2 h 11 min`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    while parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{number} {unit}" for number, unit in parts[:units])

@@ -51,7 +51,7 @@ def execute(
         complete = with_teacher(config, store)
         name = run_id(complete)
         if store.finished(name) and not force:
-            outcome = _outcome(name, "skipped", store.metrics(name))
+            outcome = _outcome(name, "skipped", store.metrics(name), complete)
         else:
             train_teacher(config, complete, display)
             outcome = _train(name, complete, store, force, display, overrides)
@@ -109,33 +109,34 @@ def _train(
             store.save_checkpoint(name, state)
             saved = time.monotonic()
 
-    trained = train(
-        experiment,
-        epochs=config["epochs"],
-        batch_size=config["batch_size"],
-        seed=config["seed"],
-        keep=config["keep"],
-        teacher=teacher,
-        state=state,
-        on_epoch=on_epoch,
-    )
-    predictions = {
-        "val_logits": trained.val_logits.numpy(),
-        "val_targets": trained.val_targets.numpy(),
-        "test_logits": trained.test_logits.numpy(),
-        "test_targets": trained.test_targets.numpy(),
-    }
-    beside = {**_of_the_teacher(config, store), **_old_and_new(predictions, experiment.dataset.old_classes)}
-    measured = {**measure(predictions, experiment.loss.link, config["metrics"]), "beside": beside}
-    store.commit(
-        name,
-        metrics=measured,
-        predictions=predictions,
-        history=trained.history,
-        environment=_environment(config, experiment, trained, earlier + time.perf_counter() - started, overrides),
-        weights=trained.weights,
-    )
-    return _outcome(name, "finished", measured)
+    with store.training(name):
+        trained = train(
+            experiment,
+            epochs=config["epochs"],
+            batch_size=config["batch_size"],
+            seed=config["seed"],
+            keep=config["keep"],
+            teacher=teacher,
+            state=state,
+            on_epoch=on_epoch,
+        )
+        predictions = {
+            "val_logits": trained.val_logits.numpy(),
+            "val_targets": trained.val_targets.numpy(),
+            "test_logits": trained.test_logits.numpy(),
+            "test_targets": trained.test_targets.numpy(),
+        }
+        beside = {**_of_the_teacher(config, store), **_old_and_new(predictions, experiment.dataset.old_classes)}
+        measured = {**measure(predictions, experiment.loss.link, config["metrics"]), "beside": beside}
+        store.commit(
+            name,
+            metrics=measured,
+            predictions=predictions,
+            history=trained.history,
+            environment=_environment(config, experiment, trained, earlier + time.perf_counter() - started, overrides),
+            weights=trained.weights,
+        )
+        return _outcome(name, "finished", measured, config)
 
 
 def _of_the_teacher(config: Config, store: Store) -> dict[str, float]:
@@ -156,10 +157,11 @@ def _old_and_new(predictions: Mapping[str, Any], old_classes: int) -> dict[str, 
     return {name: metrics.accuracy(logits[part], targets[part]) for name, part in parts.items() if part.any()}
 
 
-def _outcome(name: str, status: str, measured: Mapping[str, Any]) -> Outcome:
+def _outcome(name: str, status: str, measured: Mapping[str, Any], config: Config) -> Outcome:
     test = measured["test"]["raw"]
     numbers = "  ".join(f"{metric} {test[metric]:.4f}" for metric in ("accuracy", "nll", "ece"))
-    return Outcome(name, status, objective=float(measured["val"]["raw"]["nll"]), summary=f"{name}  {numbers}")
+    objective = float(measured["val"]["raw"]["nll"])
+    return Outcome(name, status, objective=objective, summary=f"{name}  {numbers}", config=config)
 
 
 def _environment(

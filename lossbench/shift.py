@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lossbench import metrics
 from lossbench.build import build_dataset, forget_data
-from lossbench.checking import check
+from lossbench.checking import check, split_dataset, target_of, values_of
 from lossbench.config import Config, Session, session
 from lossbench.corruptions import LEVELS, NOISE_SEED, corruption
 from lossbench.data.dataset import Dataset, Examples
@@ -79,7 +79,7 @@ def unknown_examples(stored: StoredModel, node: Config, dataset: Dataset) -> Exa
     own, others, name = stored.dataset, dataset.test, node["name"]
     if own.test.masks or others.masks:
         raise ConfigError(f"{name}: unknown data are told from known ones by example, and masks have none for each")
-    if node["_target_"] == stored.config["dataset"]["_target_"]:
+    if _names_same_data(node, stored.config["dataset"]):
         unknown = [index for index, label in enumerate(dataset.class_names) if label not in own.class_names]
         others = others.select(torch.isin(others.targets, torch.tensor(unknown, dtype=torch.int64)).nonzero()[:, 0])
         if not len(others):
@@ -94,6 +94,24 @@ def unknown_examples(stored: StoredModel, node: Config, dataset: Dataset) -> Exa
             f"{list(ours.shape[1:])} of {_kind(ours)}: they are neither resized nor rescaled here"
         )
     return others
+
+
+def _names_same_data(one: Config, other: Config) -> bool:
+    """Whether two configs name one data set: by its function and its own settings, wherever the files are copied to.
+
+    How it is split and augmented, which all data sets have in common, does not make it another.
+    """
+    if one["_target_"] != other["_target_"]:
+        return False
+    function = target_of(one, "dataset")
+    named, known = (
+        {key: value for key, value in split_dataset(values_of(node, function), function)[0].items() if key != "root"}
+        for node in (one, other)
+    )
+    for own in (named, known):
+        if isinstance(own.get("folder"), str):
+            own["folder"] = Path(own["folder"]).expanduser().resolve()
+    return named == known
 
 
 def _kind(inputs: Tensor) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from lossbench.errors import ShapeError
 
@@ -238,6 +238,8 @@ def friedman(badness: ArrayLike) -> Ranks:
 
     Source: Demšar 2006, "Statistical Comparisons of Classifiers over Multiple Data Sets", section 3.2.
     """
+    from scipy import stats  # takes a third of a second to import, and most reports need none of it
+
     table = np.asarray(badness, dtype=np.float64)
     if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < 3:
         raise ShapeError(f"ranks need two data sets and three treatments, [N ≥ 2, k ≥ 3]; got {list(table.shape)}")
@@ -257,15 +259,19 @@ def _differences(values: Array, baseline: Array) -> Array:
     """Of each row of values, [m, n] or [n], whose last digits are its own: a huge row must not round the others."""
     with np.errstate(invalid="ignore"):  # ∞ - ∞
         differences = values - baseline
-    if values.ndim == 1:
-        sizes = np.abs(np.concatenate([values, baseline]))
-        return _rounded(differences, float(sizes[np.isfinite(sizes)].max(initial=0.0)))
-    return np.array([_differences(row, baseline) for row in values]).reshape(differences.shape)
+    sizes = [np.where(np.isfinite(numbers), np.abs(numbers), 0.0) for numbers in (values, baseline)]
+    return _rounded(differences, np.maximum(*sizes).max(axis=-1, initial=0.0))
 
 
-def _rounded(values: Array, scale: float) -> Array:
-    """Without the last digits, in which equal numbers may differ."""
-    return np.round(values, DIGITS - math.ceil(math.log10(scale))) if 0 < scale < math.inf else values
+def _rounded(values: Array, scale: ArrayLike) -> Array:
+    """Without the last digits, in which equal numbers may differ; `scale` is one number, or one for each row."""
+    with np.errstate(divide="ignore"):
+        places = np.asarray(DIGITS - np.ceil(np.log10(scale)))
+    rounded = values.copy()
+    for digits in np.unique(places[np.isfinite(places)]):
+        rows = places == digits
+        rounded[rows] = np.round(values[rows], int(digits))
+    return rounded
 
 
 def _t_p(differences: Array) -> Array:
@@ -288,7 +294,8 @@ def _signed_rank_p(differences: Array) -> float:
     differences = differences[differences != 0]
     # Twice the ranks, so that those of ties are whole. Under the null hypothesis each has either sign with chance ½:
     # the distribution of the sum of the positive ones is built up a rank at a time, so that no approximation is needed.
-    ranks = np.rint(2 * stats.rankdata(np.abs(differences))).astype(int)
+    _, tie, counts = np.unique(np.abs(differences), return_inverse=True, return_counts=True)
+    ranks = (2 * np.cumsum(counts) - counts + 1)[tie]  # ranks a to b of a tie have the mean (a + b) / 2
     chances = np.ones(1)
     for rank in ranks:
         chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2

@@ -6,7 +6,9 @@ becomes the former by one rename.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import json
 import math
 import os
@@ -15,7 +17,8 @@ import time
 import traceback
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +27,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from lossbench import index
 from lossbench.errors import DataError, StoreError, did_you_mean
+from lossbench.record import SCHEMA, SPLITS, Record, read_config, read_json, record
 
 if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
     import pandas as pd
@@ -32,8 +37,10 @@ if TYPE_CHECKING:  # torch and pandas take a second each to import: only the met
 
     from lossbench.training import State
 
-SCHEMA = 1  # of metrics.json
 PARTIAL = ".partial"
+REPLACED = ".replaced" + PARTIAL  # a finished run that is trained again, while the new one takes its place
+FOREIGN = "holds no run"
+RUNNING = "running.lock"  # in the folder of a run in progress
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class RunInfo:
     """A line of `lossbench runs`."""
 
     run_id: str
-    status: str  # finished, failed or interrupted
-    seconds: float | None  # wall time of a finished run
+    status: str  # finished, failed, interrupted, running or unreadable
+    seconds: float | None  # wall time of a finished run, and of one that is running, so far
     changed: float  # when it was last written, seconds since the epoch
     message: str = ""
 
@@ -68,9 +75,11 @@ class Store:
 
     def run_ids(self) -> list[str]:
         """Return the ids of all finished runs, sorted."""
-        if not self.runs.is_dir():
-            return []
-        return sorted(path.name for path in self.runs.iterdir() if path.is_dir() and not path.name.endswith(PARTIAL))
+        return sorted(
+            path.name
+            for path in _inside(self.runs)
+            if not path.name.endswith(PARTIAL) and not path.name.startswith(".") and path.is_dir()
+        )
 
     # Writing
 
@@ -80,6 +89,17 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.json").unlink(missing_ok=True)
         _write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    @contextlib.contextmanager
+    def training(self, run_id: str) -> Iterator[None]:
+        """Hold a lock for as long as this process trains a run, by which others can tell that it is running.
+
+        The operating system drops it when the process ends, however it ends: a number of a process would stay.
+        """
+        with (self.partial(run_id) / RUNNING).open("w") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
 
     def discard(self, run_id: str) -> None:
         """Drop what an interrupted run has left."""
@@ -129,8 +149,9 @@ class Store:
             writer.writeheader()
             writer.writerows(history)
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
-        replaced = folder.with_name(run_id + ".replaced" + PARTIAL)
+        for done_with in ("checkpoint.pt", RUNNING):
+            (folder / done_with).unlink(missing_ok=True)
+        replaced = folder.with_name(run_id + REPLACED)
         if self.finished(run_id):
             self.path(run_id).rename(replaced)
         folder.rename(self.path(run_id))
@@ -171,14 +192,9 @@ class Store:
     # Reading
 
     def config(self, run_id: str) -> dict[str, Any]:
-        """Return a run's resolved config."""
-        try:
-            config = yaml.safe_load(self._file(run_id, "config.yaml").read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError) as error:
-            raise StoreError(f"{self.path(run_id) / 'config.yaml'} is not valid yaml") from error
-        if not isinstance(config, dict):
-            raise StoreError(f"{self.path(run_id) / 'config.yaml'} must hold a mapping")
-        return config
+        """Return a run's resolved config; of one that is not finished, too."""
+        folder = self.path(run_id) if self.finished(run_id) else self.partial(run_id)
+        return read_config(_there(folder / "config.yaml"))
 
     def metrics(self, run_id: str) -> dict[str, Any]:
         """Return a run's metrics: split → calibration → name → value."""
@@ -219,61 +235,76 @@ class Store:
 
     def infos(self) -> Iterator[RunInfo]:
         """Return what is known of every run, finished or not, the newest first."""
-        folders = [path for path in self.runs.iterdir() if path.is_dir()] if self.runs.is_dir() else []
-        for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
-            changed = folder.stat().st_mtime
+        return self._infos(lambda name: True)
+
+    def _infos(self, wanted: Callable[[str], bool]) -> Iterator[RunInfo]:
+        times: dict[Path, float] = {}
+        for path in _inside(self.runs):
+            if not wanted(path.name) or path.name.endswith(REPLACED) or path.name.startswith("."):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # renamed just now, by a process that trains
+                if path.is_dir():
+                    times[path] = path.stat().st_mtime
+        for folder, changed in sorted(times.items(), key=lambda item: item[1], reverse=True):
             run_id = folder.name.removesuffix(PARTIAL)
             if not folder.name.endswith(PARTIAL):
                 try:
                     seconds = float(self.environment(run_id)["wall_seconds"])
-                except (StoreError, KeyError, TypeError, ValueError) as error:
+                except (StoreError, KeyError, TypeError, ValueError, OverflowError) as error:
                     yield RunInfo(run_id, "unreadable", None, changed, str(error))
                     continue
                 yield RunInfo(run_id, "finished", seconds, changed)
             elif (folder / "failure.json").is_file():
                 try:
-                    message = str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["message"])
-                except (ValueError, KeyError, TypeError):
+                    message = str(read_json(folder / "failure.json")["message"])
+                except (StoreError, KeyError):
                     message = f"{folder / 'failure.json'} cannot be read"
                 yield RunInfo(run_id, "failed", None, changed, message)
+            elif _locked(folder / RUNNING):
+                yield RunInfo(run_id, "running", time.time() - (folder / RUNNING).stat().st_mtime, changed)
             else:
                 yield RunInfo(run_id, "interrupted", None, changed)
 
-    def frame(self) -> tuple[pd.DataFrame, list[str]]:
+    def unfinished(self) -> Counter[str]:
+        """Return how many runs failed, were interrupted and are running."""
+        return Counter(info.status for info in self._infos(lambda name: name.endswith(PARTIAL)))
+
+    def frame(
+        self, splits: Sequence[str] = SPLITS, calibrations: Sequence[str] | None = None
+    ) -> tuple[pd.DataFrame, list[str]]:
         """Return every finished run as a table, and what was left out.
+
+        Args:
+            splits: those to return.
+            calibrations: those to return; none for all.
 
         Returns:
             A row per run × split × calibration: `run`, `split`, `calibration`, the config with dotted keys
             (`loss.epsilon`), the fingerprints (`fingerprint.split`), the metrics by name, `temperature`, the fitted
             one, for a student `teacher_accuracy` and `teacher_ece`, with old classes `old_accuracy` and
-            `new_accuracy`; and a message for each folder that could not be read.
+            `new_accuracy`; and lines that say which folders could not be read and why, and how many runs have failed or
+            were interrupted.
         """
-        import pandas as pd
+        read, skipped = index.records(self.runs, self.run_ids(), self.record)
+        foreign = [path.name for path in _inside(self.runs) if not path.is_dir() and not path.name.startswith(".")]
+        if foreign:
+            skipped[FOREIGN] = sorted([*foreign, *skipped.get(FOREIGN, [])])
+        lines = index.messages(skipped)
+        counts = self.unfinished()
+        parts = [f"{counts[status]:,} {status}" for status in ("failed", "interrupted") if counts[status]]
+        if parts:
+            lines.append(f"left out what is not finished: {', '.join(parts)} (lossbench runs)")
+        return index.frame(read, splits, calibrations), lines
 
-        rows: list[dict[str, Any]] = []
-        skipped: list[str] = []
-        for run_id in self.run_ids():
-            try:
-                metrics = self.metrics(run_id)
-                if metrics.get("schema") != SCHEMA:
-                    raise StoreError(f"its metrics have schema {metrics.get('schema')}, not {SCHEMA}")
-                flat = dict(_flatten(self.config(run_id)))
-                # What the user's own functions were when the run was trained: the same name may mean another loss.
-                environment = self.environment(run_id)
-                flat["sources"] = json.dumps(environment.get("sources") or None, sort_keys=True)
-                flat |= {f"metrics.{option}": value for option, value in metrics.get("options", {}).items()}
-                flat |= {f"fingerprint.{of}": value for of, value in environment.get("fingerprints", {}).items()}
-                for split in ("val", "test"):
-                    for calibration, values in metrics[split].items():
-                        numbers = {name: math.nan if value is None else value for name, value in values.items()}
-                        head = {"run": run_id, "split": split, "calibration": calibration}
-                        beside = {"temperature": metrics["temperature"]}
-                        if split == "test":  # the only split that the others were measured on
-                            beside |= metrics.get("beside", {})
-                        rows.append({**head, **flat, **numbers, **beside})
-            except (StoreError, KeyError, AttributeError, TypeError) as error:
-                skipped.append(f"{run_id}: {error}")
-        return pd.DataFrame(rows), skipped
+    def record(self, run_id: str) -> Record:
+        """Read what a report needs of a run.
+
+        Raises:
+            StoreError: if that is missing or damaged.
+        """
+        if not any((self.path(run_id) / name).exists() for name in index.FILES):
+            raise StoreError(FOREIGN)
+        return record(self.config(run_id), self.metrics(run_id), self.environment(run_id))
 
     def find(self, run_id: str) -> str:
         """Return the id of the finished run that a user names, in full or by the start or end of its id.
@@ -303,20 +334,10 @@ class Store:
         return max(known, key=lambda name: self.path(name).stat().st_mtime)
 
     def _file(self, run_id: str, name: str) -> Path:
-        path = self.path(run_id) / name
-        if not path.is_file():
-            raise StoreError(f"{path} is missing")
-        return path
+        return _there(self.path(run_id) / name)
 
     def _json(self, run_id: str, name: str) -> dict[str, Any]:
-        path = self._file(run_id, name)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StoreError(f"{path} is not valid JSON") from error
-        if not isinstance(content, dict):
-            raise StoreError(f"{path} must hold a mapping")
-        return content
+        return read_json(self._file(run_id, name))
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -333,13 +354,26 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path} is no .npz of plain numbers, as numpy.savez writes it") from error
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys; lists as JSON."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, json.dumps(value) if isinstance(value, list) else value
+def _inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise StoreError(f"{path} is missing")
+    return path
+
+
+def _locked(path: Path) -> bool:
+    """Whether a process holds a lock on a file."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -184,3 +184,4 @@ def _watching(planned: Sequence[Config], force: bool, display: Silent) -> Iterat
     finally:
         stop.set()
         watcher.join()
+        look()  # what was finished since it looked last

@@ -68,7 +68,7 @@ def test_a_report_compares_stored_runs_with_a_baseline_and_says_what_differs_in_
     assert rows["focal"][-1] == "3"
     assert "brier" not in rows
     note = " ".join(answer.stdout.split())
-    assert "Not compared, for they differ from loss=cross_entropy in batch_size too: 1 rows." in note
+    assert "Not compared, for they differ from loss=cross_entropy in batch_size too: 1 row." in note
     picked = lossbench("report", "--select", "nll", "--where", "loss=focal", "--spread", "sd")
     assert (picked.returncode, "Mean ± standard deviation over 3 seeds." in picked.stdout) == (0, True)
     wrong = lossbench("report", "--baseline", "loss=focl")
@@ -148,6 +148,15 @@ def test_joblib_gives_the_numbers_that_one_process_gives_at_the_same_thread_coun
     assert parallel.returncode == 0, parallel.stderr
     assert parallel.stdout == lossbench(*sweep, "results_dir=one").stdout
     assert len(list((tmp_path / "parallel/runs").iterdir())) == 2
+
+
+def test_the_results_of_a_sweep_name_what_varies(lossbench: Lossbench) -> None:
+    answer = lossbench(
+        "train", *FAST, "loss=label_smoothing", "loss.epsilon=0,0.25", "optimizer.momentum=0.5,0.9", "-q"
+    )
+    assert [line.split("  ")[-1] for line in answer.stdout.splitlines()] == [
+        "epsilon=0 momentum=0.5", "epsilon=0 momentum=0.9", "epsilon=0.25 momentum=0.5", "epsilon=0.25 momentum=0.9"
+    ]  # fmt: skip
 
 
 def test_an_experiment_of_ones_own_sweeps_by_its_yaml(lossbench: Lossbench, tmp_path: Path) -> None:
@@ -364,7 +373,7 @@ def test_an_unknown_metric_or_filter_is_named(lossbench: Lossbench) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("losses", "dice_cross_entropy"), ("models", "resnet20"), ("datasets", "fashion_mnist"), ("optimizers", "sgd"),
-     ("schedules", "cosine"), ("metrics", "ece"), ("experiments", "epsilon_sweep")],
+     ("schedules", "cosine"), ("metrics", "ece"), ("metrics", "old_accuracy"), ("experiments", "epsilon_sweep")],
 )  # fmt: skip
 def test_list_names_what_there_is(lossbench: Lossbench, kind: str, name: str) -> None:
     answer = lossbench("list", kind)

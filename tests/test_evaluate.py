@@ -158,7 +158,11 @@ def test_a_table_of_logits_gives_what_the_same_arrays_give(lossbench: Lossbench,
         for split in ("val", "test"):
             for logits, target in zip(arrays[f"{split}_logits"].tolist(), arrays[f"{split}_targets"], strict=True):
                 print(split, *logits, target, sep=",", file=file)
-    assert lossbench("evaluate", "their.csv").stdout == lossbench("evaluate", "their.npz").stdout
+    table, array = lossbench("evaluate", "their.csv").stdout, lossbench("evaluate", "their.npz").stdout
+    assert table.partition("\n\n")[0] == array.partition("\n\n")[0]
+    # What was taken for a class is there to be seen: an id among them would be, too.
+    assert "Test split: 200 examples, 4 classes (a, b, c, d). Options: n_bins 15," in table
+    assert "Test split: 200 examples, 4 classes. Options: n_bins 15," in array
 
 
 def test_a_metric_without_a_value_is_a_dash_null_or_nothing(lossbench: Lossbench, tmp_path: Path) -> None:
@@ -201,6 +205,7 @@ def test_a_curve_of_a_run_or_a_file_is_a_table_for_a_figure(lossbench: Lossbench
         (("evaluate", "a.csv", "--dry-run"), "a.csv is a file, which goes alone"),
         (("curve", "reliability"), "no finished runs in results/runs"),
         (("curve", "temperature", "--temperatures", "1:2"), "--temperatures must be LOW:HIGH:COUNT"),
+        (("curve", "temperature", "--temperatures", "1e-320:1:5"), "--temperatures must lie in [1e-06, 1e+06]"),
     ],
 )
 def test_wrong_requests_are_one_line_exit_2_and_nothing_written(
@@ -212,6 +217,17 @@ def test_wrong_requests_are_one_line_exit_2_and_nothing_written(
     assert len(answer.stderr.splitlines()) == 1
     assert answer.stdout == ""
     assert files_below(tmp_path) == []
+
+
+def test_metrics_that_are_asked_for_are_shown_changed_or_not(lossbench: Lossbench, tmp_path: Path) -> None:
+    lossbench(*FAST)
+    (run,) = runs(tmp_path)
+    test = read_json(run / "metrics.json")["test"]
+    same = [f"test {name} nll {test[name]['nll']:.4f}" for name in ("raw", "temperature_scaled")]
+    assert lossbench("evaluate", "--metrics", "nll").stdout == f"[1/1] {run.name}: unchanged, {', '.join(same)}\n"
+    other = lossbench("evaluate", "--metrics", "nll,ece", "--n-bins", "3").stdout
+    assert "test raw ece " in other
+    assert ", ".join(same) in other
 
 
 def test_evaluate_and_curve_import_no_torch(lossbench: Lossbench, tmp_path: Path) -> None:
@@ -243,3 +259,16 @@ def test_a_report_is_not_written_into_a_run(lossbench: Lossbench, tmp_path: Path
     assert answer.returncode == 2
     assert "lies in the folder of a run" in answer.stderr
     assert (run / "metrics.json").read_bytes() == before
+
+
+def test_a_run_from_before_reliability_was_stored_is_given_it_and_nothing_else(
+    lossbench: Lossbench, tmp_path: Path
+) -> None:
+    lossbench(*FAST)
+    (run,) = runs(tmp_path)
+    whole = read_json(run / "metrics.json")
+    older = {key: value for key, value in whole.items() if key != "reliability"}
+    (run / "metrics.json").write_text(json.dumps(older))
+    assert lossbench("evaluate").stdout == f"[1/1] {run.name}: new: reliability\n"
+    assert read_json(run / "metrics.json") == whole
+    assert lossbench("evaluate").stdout == f"[1/1] {run.name}: unchanged\n"

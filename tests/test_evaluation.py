@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -224,3 +225,87 @@ def test_a_curve_needs_the_validation_split_that_it_shows_or_is_fitted_on() -> N
         with pytest.raises(DataError, match="no validation part"):
             evaluation.curve("reliability", test_alone, {"name": "softmax"}, **settings)  # type: ignore[arg-type]
     assert len(evaluation.curve("temperature", test_alone, {"name": "softmax"})["nll"]) == 202  # 200, raw, optimum
+
+
+def commit(store: Store, name: str, metrics_json: dict[str, object], predictions: dict[str, np.ndarray]) -> None:
+    folder = store.path(name)
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics_json))
+    np.savez(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
+
+
+def test_reliability_is_that_of_the_curve_and_sums_to_the_ece() -> None:
+    predictions = drawn()
+    measured = measure(predictions, {"name": "softmax"}, {"n_bins": 7})
+    assert list(measured["reliability"]) == ["val", "test"]
+    for split, by_calibration in measured["reliability"].items():
+        assert list(by_calibration) == list(CALIBRATIONS)
+        for name, columns in by_calibration.items():
+            curve = evaluation.curve(
+                "reliability", predictions, {"name": "softmax"}, split=split, calibrated=name, n_bins=7
+            )
+            assert columns == {column: numbers.tolist() for column, numbers in curve.items()}
+            gaps = [
+                n * abs(a - c) for n, a, c in zip(*(columns[k] for k in ("n", "accuracy", "confidence")), strict=True)
+            ]
+            assert sum(gaps) / 300 == pytest.approx(measured[split][name]["ece"], rel=1e-9)
+    assert "reliability" not in measure(predictions, {"name": "softmax"}, names=["ece"])
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_stored_reliability_is_that_which_an_older_run_is_measured_again_for(tmp_path: Path, split: str) -> None:
+    store, predictions = Store(tmp_path), drawn()
+    measured = measure(predictions, {"name": "softmax"}, {"n_bins": 5})
+    commit(store, "new", measured, {})
+    commit(store, "old", {key: value for key, value in measured.items() if key != "reliability"}, predictions)
+    stored, again = (evaluation.reliability_of(store, name, split) for name in ("new", "old"))
+    assert list(stored) == list(again) == list(CALIBRATIONS)
+    for name in CALIBRATIONS:
+        for column in ("lo", "hi", "n", "confidence", "accuracy"):
+            np.testing.assert_array_equal(stored[name][column], again[name][column])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        [],
+        {"test": None},
+        {"test": {"raw": [1]}},
+        {"test": {"raw": {"lo": [0.0]}}},
+        {"test": {"raw": {"lo": [0.0], "hi": [1.0], "n": [3], "confidence": [0.5], "accuracy": []}}},
+        {"test": {"raw": {"lo": [0.0], "hi": [1.0], "n": [3], "confidence": ["x"], "accuracy": [0.5]}}},
+        {"test": {"raw": {"lo": [0.0], "hi": [1.0], "n": [3], "confidence": [None], "accuracy": [0.5]}}},
+        {"test": {"raw": {"lo": [0.0], "hi": [1.0], "n": [3], "confidence": [math.nan], "accuracy": [0.5]}}},
+        {"test": {"raw": {"lo": [0.0], "hi": [1.0], "n": [10**400], "confidence": [0.5], "accuracy": [0.5]}}},
+    ],
+)
+def test_damaged_reliability_is_not_believed(tmp_path: Path, damage: object) -> None:
+    store, predictions = Store(tmp_path), drawn()
+    measured = measure(predictions, {"name": "softmax"})
+    commit(store, "run", {**measured, "reliability": damage}, predictions)
+    assert evaluation.reliability_of(store, "run")["raw"]["n"].tolist() == measured["reliability"]["test"]["raw"]["n"]
+    assert evaluation.measure_again(store, "run", {}).new == ["reliability"]
+
+
+def test_reliability_of_a_run_that_has_no_validation_is_raw_and_says_what_is_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    test_alone = {name: array for name, array in drawn().items() if name.startswith("test")}
+    commit(store, "run", {"link": {"name": "softmax"}}, test_alone)
+    assert list(evaluation.reliability_of(store, "run")) == ["raw"]
+    with pytest.raises(DataError, match="run has no predictions on val"):
+        evaluation.reliability_of(store, "run", "val")
+    commit(store, "odd", {"link": {"name": "softmax"}, "options": {"n_bins": 0}}, test_alone)
+    with pytest.raises(StoreError, match="is damaged: its options"):
+        evaluation.reliability_of(store, "odd")
+
+
+def test_reliability_of_masks_is_over_the_pixels_that_are_labelled() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(3, size=(4, 5, 6))
+    targets[:, 0] = -100  # of 4·5·6 pixels 4·6 are not labelled
+    predictions = {}
+    for split in ("val", "test"):
+        predictions |= {f"{split}_logits": rng.normal(size=(4, 3, 5, 6)), f"{split}_targets": targets}
+    bins = measure(predictions, {"name": "softmax"})["reliability"]["test"]["raw"]
+    assert sum(bins["n"]) == 4 * 5 * 6 - 4 * 6

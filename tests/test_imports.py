@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "lossbench"
 # Lower may not import higher. What is in one layer may import within it.
 LAYERS = [
     {"errors", "domains", "randomness"},
-    {"signature", "links"},
+    {"signature", "links", "settings"},
+    {"record"},
     {
         "losses",
         "metrics",
@@ -35,6 +36,7 @@ LAYERS = [
         "checking",
         "training",
         "pixels",
+        "index",
         "store",
         "progress",
         "report",

@@ -65,7 +65,17 @@ def test_a_logit_that_is_not_finite_is_named_by_its_row(bad):
         links.softmax(logits)
 
 
-@pytest.mark.parametrize("logits", [[["a", "b"]], [[0.0, 1.0], [0.0]], [[None, {}]]])
+def test_a_logit_whose_square_is_no_number_is_named_by_its_row():
+    logits = np.zeros((5, 3))
+    logits[2, 1] = -1e150
+    assert np.isfinite(links.normalized(logits)).all()
+    logits[3, 0] = -1e151
+    for link in links.LINKS.values():
+        with pytest.raises(DataError, match=r"logits row 3 is above 1e\+150 in size"):
+            link(logits)
+
+
+@pytest.mark.parametrize("logits", [[["a", "b"]], [[0.0, 1.0], [0.0]], [[None, {}]], np.eye(2) * 1j, [[1j, 0], [0, 1]]])
 def test_logits_that_are_not_numbers_are_refused(logits):
     with pytest.raises(DataError, match="logits must be an array of real numbers"):
         links.softmax(logits)

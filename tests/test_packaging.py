@@ -30,6 +30,11 @@ def test_every_config_is_in_the_wheel(wheel: Path) -> None:
     assert ours <= set(zipfile.ZipFile(wheel).namelist())
 
 
+def test_the_parts_of_the_report_page_are_in_the_wheel(wheel: Path) -> None:
+    parts = {f"lossbench/report/page/page.{kind}" for kind in ("html.jinja", "css", "js")}
+    assert parts <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"lossbench"}

@@ -51,22 +51,33 @@ def test_a_column_split_divides_a_table(tmp_path: Path) -> None:
 
 
 BAD_TABLES = {
-    "": "is no table",
-    HEAD: "got [0, 3]",
+    "": "is no table: it is empty",
+    HEAD: "has a heading and no rows",
     "1,2,0\n": "has no column named target; got 1, 2, 0",
-    HEAD + "1,2,3,0\n1,,3,0\n": "(row 0 is line 2): test logits row 1 is not finite",
-    HEAD + "1,2,3,0\n1,inf,3,0\n": "test logits row 1 is not finite",
-    HEAD + "1,2,many,0\n": "test logits row 0 is not finite",
-    HEAD + "1,2,3,0\n1,2,3,3\n": "test target 3 in row 1 is outside 0..2",
-    HEAD + "1,2,3,-1\n": "test target -1 in row 0 is outside 0..2",
-    HEAD + "1,2,3,0\n1,2,3,cat\n": "line 3: target must be a whole number, the class from 0; got cat",
-    HEAD + "1,2,3,0.5\n": "line 2: target must be a whole number",
-    HEAD + "1,2,3,\n": "line 2: target must be a whole number",
+    HEAD + "1,2,3,0\n1,,3,0\n": "line 3, column dog: must be a number, at most 1e+150 in size; got nothing",
+    HEAD + "1,2,3,0\n1,inf,3,0\n": "line 3, column dog: must be a number, at most 1e+150 in size; got inf",
+    HEAD + "1,2,3,0\n1,2,1e200,0\n": "line 3, column emu: must be a number, at most 1e+150 in size; got 1e200",
+    HEAD + "1,2,many,0\n": "line 2, column emu: must be a number, at most 1e+150 in size; got many",
+    HEAD + "1,2,3,0\n\n  \n1,2,many,0\n": "line 5, column emu: must be a number",  # blank lines count as lines
+    HEAD + '1,2,"\n3",0\n1,2,many,0\n': "line 4, column emu: must be a number",  # and so do those within a cell
+    HEAD + "True,2,3,0\nFalse,2,3,0\n": "line 2, column cat: must be a number, at most 1e+150 in size; got True",
+    HEAD + "1,2,3,True\n": "line 2, column target: must be a class, 0 to 2; got True",
+    HEAD + "1,2,3,0\n1,2,3,3\n": "line 3, column target: must be a class, 0 to 2; got 3",
+    HEAD + "1,2,3,0\n\n1,2,3,1e300\n": "line 4, column target: must be a class, 0 to 2; got 1e300",
+    HEAD + "1,2,3,-1\n": "line 2, column target: must be a class, 0 to 2; got -1",
+    HEAD + "1,2,3,0\n1,2,3,cat\n": "line 3, column target: must be a class, 0 to 2; got cat",
+    HEAD + "1,2,3,0.5\n": "line 2, column target: must be a class, 0 to 2; got 0.5",
+    HEAD + "1,2,3,\n": "line 2, column target: must be a class, 0 to 2; got nothing",
+    HEAD + f"{10**30},2,3,0\n": "holds whole numbers of more than 64 bits",
     HEAD + "1,2,3,0\n1,2,3,0,4\n": "is no table",
     HEAD + "1,2,3,0,5\n1,2,3,0,4\n": "column 1 has no name",
     ",a,b,target\n0,1,2,0\n": "column 1 has no name; one that numbers the rows must be left out",
+    "a,b,target,target\n1,2,0,0\n": "has 2 columns named target",
+    "a,b,a,target\n1,2,3,0\n": "has 2 columns named a",
+    "a,b,target\n7,1.5,0\n8,2,0\n9,3,1\n10,0,1\n": "column a seems to number the rows; leave it out",
+    "ID,a,b,target\n17,1.5,1,0\n": "column ID seems to number the rows; leave it out",
     "a,target\n1,0\n": "K ≥ 2; got [1, 1]",
-    "split,a,b,target\ntrain,1,2,0\n": "line 2: split must be val or test; got train",
+    "split,a,b,target\ntrain,1,2,0\n": "line 2, column split: must be val or test; got train",
     "split,a,b,target\nval,1,2,0\n": "lacks test_logits and test_targets",
 }
 
@@ -77,6 +88,25 @@ def test_a_bad_table_is_refused_by_name_and_row(tmp_path: Path, text: str, messa
         predictions.of_file(csv(tmp_path, text))
     assert str(caught.value).startswith(str(tmp_path / "their.csv"))
     assert message in str(caught.value)
+
+
+def test_logits_that_rise_by_one_in_three_rows_or_by_less_in_more_are_logits(tmp_path: Path) -> None:
+    three = predictions.of_file(csv(tmp_path, "a,b,target\n1,5,0\n2,4,1\n3,9,1\n"))
+    np.testing.assert_array_equal(three["test_logits"][:, 0], [1, 2, 3])
+    halves = predictions.of_file(csv(tmp_path, "a,b,target\n" + "".join(f"{i / 2},1,0\n" for i in range(9))))
+    np.testing.assert_array_equal(halves["test_logits"][:, 0], np.arange(9) / 2)
+
+
+def test_the_classes_of_a_table_are_its_other_columns_in_their_order_and_arrays_have_no_names(tmp_path: Path) -> None:
+    table = csv(tmp_path, "dog, target,split,cat\n1,0,test,2\n")
+    assert predictions.class_names(table) == ["dog", "cat"]
+    assert predictions.class_names(npz(tmp_path, logits=LOGITS, targets=TARGETS)) == []
+
+
+def test_a_table_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "their.csv").write_bytes(b"a,b,target\n\xff\xfe,1,0\n")
+    with pytest.raises(DataError, match="is no table"):
+        predictions.of_file(tmp_path / "their.csv")
 
 
 WITH_NAN = np.where(np.arange(12).reshape(4, 3) == 7, np.nan, LOGITS)
@@ -98,6 +128,12 @@ BAD_ARRAYS = {
     "classes": (
         {"logits": LOGITS, "targets": TARGETS, "val_logits": LOGITS[:, :2], "val_targets": TARGETS % 2},
         "val has 2 classes, test 3",
+    ),
+    "complex": ({"logits": LOGITS * 1j, "targets": TARGETS}, "test logits must be an array of real numbers"),
+    "huge": ({"logits": LOGITS * 1e200, "targets": TARGETS}, "test logits row 0 is above 1e+150 in size"),
+    "wrapped": (  # as int64 it would be -100, which marks what is left out
+        {"logits": LOGITS[:1], "targets": np.array([2**64 - 100], dtype=np.uint64)},
+        "test targets must be class indices; got 18446744073709551516",
     ),
     "pickle": ({"logits": np.array([print, 1], dtype=object), "targets": TARGETS}, "is no .npz of plain numbers"),
 }

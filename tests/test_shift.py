@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from support import Lossbench, compose, read_json
@@ -231,8 +232,6 @@ def test_unknown_data_that_cannot_be_shown_are_refused(
 
 
 def test_bytes_are_not_shown_to_a_model_of_fractions(trained: Callable[..., tuple[Store, str]], tmp_path: Path) -> None:
-    from PIL import Image
-
     for split in ("train", "test"):
         for label in ("a", "b"):
             (tmp_path / split / label).mkdir(parents=True)
@@ -243,6 +242,25 @@ def test_bytes_are_not_shown_to_a_model_of_fractions(trained: Callable[..., tupl
         shift.examine_all(
             store, [name], ood=[f"image_folder dataset.folder={tmp_path} dataset.grey=true"], corruptions=False
         )
+
+
+def test_another_folder_of_images_is_another_data_set_and_the_same_one_by_another_path_is_not(
+    trained: Callable[..., tuple[Store, str]], tmp_path: Path
+) -> None:
+    for folder in ("known", "other"):
+        for split in ("train", "test"):
+            for label in ("cat", "dog"):
+                (tmp_path / folder / split / label).mkdir(parents=True)
+                for number in range(6):
+                    colour = (40 * number, 200 * (label == "cat"), 100 * (folder == "other"))
+                    Image.new("RGB", (8, 8), colour).save(tmp_path / folder / split / label / f"{number}.png")
+    store, name = trained("dataset=image_folder", f"dataset.folder={tmp_path / 'known'}", "model=linear")
+    request = f"image_folder dataset.folder={tmp_path / 'other'}"
+    assert shift.examine_all(store, [name], ood=[request], corruptions=False) == {}
+    assert store.shift(name)["ood"][request]["examples"] == 12  # of its test split, cats and dogs though they are
+    same = f"image_folder dataset.folder={tmp_path / 'other' / '..' / 'known'}"
+    with pytest.raises(ConfigError, match="image_folder is what this run was trained on"):
+        shift.examine_all(store, [name], ood=[same], corruptions=False)
 
 
 def test_one_run_that_cannot_be_examined_does_not_stop_the_others(trained: Callable[..., tuple[Store, str]]) -> None:

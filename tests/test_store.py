@@ -29,7 +29,8 @@ def small(tmp_path: Path, *overrides: str) -> dict[str, object]:
 
 def commit(store: Store, name: str = NAME, schema: int | None = None) -> None:
     values = {"accuracy": 0.5, "confidence_of_errors": math.nan}
-    store.start(name, {"loss": {"_target_": "a.b", "name": "dice", "epsilon": 0.1, "prior": [0.5, 0.5]}, "seed": 0})
+    loss = {"_target_": "a.b", "name": "dice", "epsilon": 0.1, "prior": [0.5, 0.5]}
+    store.start(name, {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "loss": loss, "seed": 0})
     store.commit(
         name,
         metrics={"val": {"raw": values}, "test": {"raw": values}, "temperature": 1.5},
@@ -280,8 +281,52 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_reported(tmp_path: Path) -
     (store.runs / "notes.txt").write_text("not a run")
     frame, skipped = store.frame()
     assert set(frame["run"]) == {"a"}
-    assert [message[0] for message in skipped] == ["b", "c", "d", "e", "f"]
-    assert "schema 99" in skipped[-1]
+    assert skipped == [
+        "skipped b: metrics.json is not valid JSON",
+        "skipped c: config.yaml is missing",
+        "skipped d: metrics.json: val must be a mapping; got nothing",
+        "skipped e: config.yaml is not valid yaml",
+        "skipped f: metrics.json has schema 99, not 1: of another lossbench",
+        "skipped notes.txt: holds no run",
+    ]
+
+
+def test_folders_of_something_else_are_named_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    for name in ("notebooks", ".ipynb_checkpoints"):
+        (store.runs / name).mkdir()
+    for name in ("notes.txt", ".DS_Store"):
+        (store.runs / name).write_text("")
+    frame, lines = store.frame()
+    assert set(frame["run"]) == {NAME}
+    assert lines == ["skipped 2: holds no run (notebooks, notes.txt)"]
+    assert store.run_ids() == [NAME, "notebooks"]
+
+
+def test_runs_that_are_not_finished_are_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    for name in ("b", "c", "d"):
+        store.start(name, {})
+    store.fail("b", ValueError("no"))
+    store.fail("c", ValueError("no"))
+    (store.partial("b") / "failure.json").write_text("[" * 100_000)
+    frame, lines = store.frame()
+    assert set(frame["run"]) == {NAME}
+    assert lines == ["left out what is not finished: 2 failed, 1 interrupted (lossbench runs)"]
+
+
+def test_a_file_that_may_not_be_read_leaves_its_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    for name in ("a", "b"):
+        commit(store, name)
+
+    def refuse(self: Store, run_id: str) -> dict[str, object]:
+        raise PermissionError(13, "Permission denied", run_id)
+
+    monkeypatch.setattr(Store, "environment", refuse)
+    assert store.frame()[1] == ["skipped 2: Permission denied (a, b)"]
 
 
 def test_an_empty_or_missing_folder_is_no_runs(tmp_path: Path) -> None:

@@ -167,6 +167,18 @@ def test_a_wrong_request_is_one_line_and_nothing_written(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_setting_of_the_teachers_model_in_a_yaml_is_refused_where_it_would_be_dropped(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    mine = (
+        "# @package _global_\ndefaults:\n  - override /loss: self_distillation\nteacher:\n  model:\n    hidden: [4]\n"
+    )
+    (tmp_path / "experiment/mine.yaml").write_text(mine)
+    with pytest.raises(ConfigError, match=r"settings and all: leave out teacher\.model\.hidden=\[4\]"):
+        compose("+experiment=mine", config_dir=tmp_path)
+    # What it has to be may be said.
+    assert compose("+experiment=mine", "model.hidden=[4]", config_dir=tmp_path)["teacher"]["model"]["hidden"] == [4]
+
+
 def test_a_model_that_cannot_go_on_is_refused_before_it_is_trained() -> None:
     settings = compose(*NEW)
     settings["model"] = settings["teacher"]["model"] = {"_target_": "test_teacher.narrowing", "name": "narrowing"}
@@ -191,4 +203,4 @@ def test_the_experiment_shows_that_fine_tuning_forgets_and_distillation_less(los
     old = {loss: metrics["old_accuracy"]["raw"]["mean"] for loss, metrics in rows.items()}
     # The sweep's difference on digits is 0.9; less than a third of it is not what the header promises.
     assert old["cross_entropy"] + 0.3 < old["incremental_distillation"]
-    assert "on test: teacher_accuracy 0." in lossbench("show").stdout
+    assert "On test: teacher_accuracy 0." in lossbench("show").stdout

@@ -10,29 +10,35 @@ from typing import NoReturn
 
 import typer
 
-from lossbench.cli.looking import check, list_, runs, show
+from lossbench.cli.looking import check, diff, list_, runs, show
 from lossbench.cli.measuring import curve, evaluate
+from lossbench.cli.plotting import plot
 from lossbench.cli.reporting import report
 from lossbench.cli.training import train
+from lossbench.cli.usage import explain
 from lossbench.errors import RequestError
 
 app = typer.Typer(
     name="lossbench",
     help="What does this loss do to my model, next to that one?",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, report, evaluate, curve, runs, show, check):
+for verb in (train, report, plot, evaluate, curve, runs, show, diff, check):
     app.command()(verb)
 app.command("list")(list_)
 
 
 def main() -> NoReturn:
     """Run the command line."""
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        app()
+        # Typer returns the code of what ends by typer.Exit, and leaves to us how to say what it could not read.
+        code = app(args=arguments, prog_name="lossbench", standalone_mode=False)
     except (RequestError, OSError) as error:
         print(f"lossbench: {error}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(0)
+    except typer.TyperException as error:
+        print(f"lossbench: {explain(error, arguments)}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code or 0)

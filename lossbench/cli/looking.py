@@ -1,34 +1,69 @@
-"""`runs`, `show`, `check` and `list`."""
+"""`runs`, `show`, `diff`, `check` and `list`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from lossbench.cli.options import ConfigDir, ResultsDir
+from lossbench.cli.options import ConfigDir, ResultsDir, Where
 from lossbench.errors import ConfigError
 
 
-def runs(results_dir: ResultsDir = Path("results")) -> None:
-    """List runs with their status, age and duration, the newest first."""
-    from lossbench import screen
+def runs(
+    where: Where = None,
+    status: Annotated[
+        Literal["finished", "failed", "interrupted", "running", "unreadable"] | None,
+        typer.Option("--status", help="Runs of this status alone."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The newest so many; all by default.")] = None,
+    results_dir: ResultsDir = Path("results"),
+) -> None:
+    """List runs, the newest first: status, age, duration, the settings that tell them apart, why one failed."""
+    from lossbench.screen.drawing import width
+    from lossbench.screen.listing import chosen, listing
     from lossbench.store import Store
 
-    screen.print_runs(Store(results_dir).infos())
+    store = Store(results_dir)
+    infos, configs = chosen(store, where or [], status, limit)
+    if infos:
+        print(listing(infos, configs, width()), end="")
+    elif status is not None and next(store.infos(), None) is not None:
+        print(f"no run is {status}")
+    else:
+        print("no runs yet: lossbench train loss=label_smoothing")
 
 
 def show(
     run: Annotated[str, typer.Argument(help="A run id, or the start or end of one; none for the newest.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Its whole config and environment too.")] = False,
     results_dir: ResultsDir = Path("results"),
 ) -> None:
-    """Show one run: metrics, config, environment."""
-    from lossbench import screen
+    """Show one run: settings, metrics, reliability, training, environment, and the command that repeats it."""
+    from lossbench.screen.drawing import width
+    from lossbench.screen.portrait import portrait
     from lossbench.store import Store
 
     store = Store(results_dir)
-    screen.print_run(store, store.find(run) if run else store.newest())
+    run_id = store.find(run) if run else store.newest()
+    print(portrait(store, run_id, width(), everything=everything), end="")
+
+
+def diff(
+    run: Annotated[str, typer.Argument(help="A run id, or the start or end of one.")],
+    other: Annotated[str, typer.Argument(help="Another.")],
+    everything: Annotated[bool, typer.Option("--all", help="What is the same, too.")] = False,
+    results_dir: ResultsDir = Path("results"),
+) -> None:
+    """Show what differs between two runs: config, metrics, environment; and whether they are paired."""
+    from lossbench.screen.difference import difference
+    from lossbench.screen.drawing import width
+    from lossbench.store import Store
+
+    store = Store(results_dir)
+    ours, theirs = store.find(run), store.find(other)
+    print(difference(store, ours, theirs, width(), everything=everything), end="")
 
 
 def check(
@@ -57,9 +92,9 @@ def list_(
     config_dir: ConfigDir = None,
 ) -> None:
     """List what there is to choose from."""
-    from lossbench import screen
     from lossbench.catalogue import catalogue, conf_dir
+    from lossbench.screen.names import print_list
 
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"--config-dir must name a folder; {config_dir} is not one")
-    screen.print_list(catalogue(kind, [conf_dir(), *([config_dir] if config_dir else [])]))
+    print_list(catalogue(kind, [conf_dir(), *([config_dir] if config_dir else [])]))

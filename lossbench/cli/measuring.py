@@ -21,7 +21,9 @@ def evaluate(
         typer.Argument(metavar="[RUN… | FILE]", help="Runs by id, or a .npz or .csv of logits; none for all runs."),
     ] = None,
     where: Where = None,
-    metrics: Annotated[str | None, typer.Option("--metrics", help="Show these alone, such as nll,ece.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Show these alone, such as nll,ece, changed or not.")
+    ] = None,
     n_bins: Annotated[int | None, typer.Option("--n-bins", help="Bins of ece and its kin.")] = None,
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Confidence above which an error is a confident one.")
@@ -87,8 +89,9 @@ def evaluate(
             raise ConfigError(f"{file} is a file, which goes alone, without --where and --dry-run")
         if output is not None and output.resolve() == Path(file).resolve():
             raise ConfigError(f"--output {output} is the file that is measured; choose another name")
-        content = evaluation.measure(predictions.of_file(Path(file)), predictions.SOFTMAX, options, shown)
-        put(written.numbers(content, format), output)
+        arrays, names_of = predictions.of_file(Path(file)), predictions.class_names(Path(file))
+        content = evaluation.measure(arrays, predictions.SOFTMAX, options, shown)
+        put(written.numbers(content, format, written.about(arrays, names_of)), output)
         return
     if format != "table" or output is not None:
         raise ConfigError("--format and --output are for the numbers of a file; lossbench report tabulates runs")

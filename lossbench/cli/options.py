@@ -34,26 +34,39 @@ def names(text: str | None) -> list[str] | None:
 
 def by_ending(output: Path | None) -> str:
     """Return how to write to a file of this name."""
-    endings = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
+    endings = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
     return endings.get(output.suffix, "table") if output is not None else "table"
 
 
 def terminal(output: Path | None) -> tuple[int | None, bool]:
-    """Return how wide a table may be, and whether in colour: as the terminal has it, where one is written to."""
-    if output is not None or not sys.stdout.isatty():
+    """Return how wide a table may be, and whether in colour: as the terminal has it, where one is written to.
+
+    What is piped on is as wide as it needs, unless COLUMNS says how wide it may be.
+    """
+    if output is not None or not (sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()):
         return None, False
-    return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ
+    return shutil.get_terminal_size().columns, sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def put(text: str, output: Path | None) -> None:
-    """Print, or write to a file."""
-    if output is None:
-        print(text, end="")
-        return
+def refuse(output: Path) -> None:
+    """Refuse to write into the folder of a run.
+
+    Raises:
+        ConfigError: if the file would lie in one.
+    """
     if (output.parent / "metrics.json").exists() and (output.parent / "predictions.npz").exists():
         raise ConfigError(f"--output {output} lies in the folder of a run; choose another place")
+
+
+def put(content: str | bytes, output: Path | None) -> None:
+    """Print, or write to a file; bytes are for a file."""
+    encoded = content.encode() if isinstance(content, str) else content
+    if output is None:
+        print(encoded.decode(), end="")
+        return
+    refuse(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(output.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(encoded)
     temporary.replace(output)
     print(f"wrote {output}", file=sys.stderr)

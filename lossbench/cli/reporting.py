@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,11 +31,29 @@ def report(
     ranks: Annotated[
         str | None, typer.Option("--ranks", help="Rank the losses by this metric over several datasets.")
     ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", help="The settings that make rows, such as loss,epsilon; all that differ otherwise."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", help="Settings that go across above the metrics, such as dataset; not in csv and json."
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="KEY[:desc] | METRIC",
+            help="Order the rows of each dataset and model by a setting, or by a metric, best first.",
+        ),
+    ] = None,
     spread: Annotated[
         Literal["interval", "sd"], typer.Option("--spread", help="After ±: half the 95 % interval, or the deviation.")
     ] = "interval",
     format: Annotated[
-        Literal["table", "markdown", "csv", "json", "latex"] | None,
+        Literal["table", "markdown", "csv", "json", "latex", "html"] | None,
         typer.Option("--format", help="How to write it; by the ending of --output, and else a table for the terminal."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
@@ -45,9 +64,12 @@ def report(
     from lossbench.store import Store
 
     store = Store(results_dir)
-    frame, skipped = store.frame()
-    for message in skipped:
-        print(f"skipped {message}", file=sys.stderr)
+    # Beside what is shown: what validation chooses by, and what every run has.
+    frame, left_out = store.frame(
+        [split, "val"] if select else [split], ["raw", "temperature_scaled", *(names(calibration) or ())]
+    )
+    for line in left_out:
+        print(line, file=sys.stderr)
     table = tabulate(
         frame,
         where=where or [],
@@ -58,7 +80,15 @@ def report(
         select=select,
         ranks=ranks,
         spread=spread,
+        rows=names(rows),
+        across=names(columns) or (),
+        sort=sort,
         store=store,
     )
+    if (format or by_ending(output)) == "html":
+        from lossbench.report.page import page
+
+        put(page(table, store, command=shlex.join(["lossbench", *sys.argv[1:]]), messages=left_out), output)
+        return
     width, color = terminal(output)
     put(render(table, format or by_ending(output), width, color=color), output)

@@ -27,6 +27,7 @@ def train(
     interrupted ones go on.
     """
     from lossbench import sweep
+    from lossbench.settings import sentence, told_apart
 
     try:
         outcomes = sweep.train(overrides or [], config_dir=config_dir, force=force, quiet=quiet)
@@ -35,9 +36,9 @@ def train(
         then = "starts them again" if force else "goes on"
         print(f"\ninterrupted; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
         raise typer.Exit(130) from None
-    for outcome in outcomes:
-        if outcome.status != "failed":
-            print(outcome.summary)
+    succeeded = [outcome for outcome in outcomes if outcome.status != "failed"]
+    for outcome, settings in zip(succeeded, told_apart([outcome.config for outcome in succeeded]), strict=True):
+        print("  ".join(filter(None, [outcome.summary, sentence(settings)])))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         print(f"{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct, idct
-from scipy.optimize import brentq
 
 from lossbench.metrics.inputs import read
 from lossbench.metrics.metric import metric
@@ -78,6 +77,8 @@ def smooth_ece(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -10
 
     Source: Błasiok & Nakkiran 2024, "Smooth ECE: Principled Reliability Diagrams via Kernel Smoothing".
     """
+    from scipy.optimize import brentq  # slow to import, and a report measures nothing
+
     predictions = read(logits, targets, ignore_index)
     spectrum = residual_spectrum(predictions.confidence, predictions.correct)
     if not spectrum.any():

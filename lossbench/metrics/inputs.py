@@ -155,4 +155,6 @@ def class_indices(targets: ArrayLike) -> NDArray[np.int64]:
         raise ShapeError(f"targets must be class indices, [N] or [N, H, W]: {error}") from error
     if classes.dtype.kind not in "iub":
         raise DataError(f"targets must be integer class indices; got {classes.dtype}")
+    if classes.dtype == np.uint64 and classes.size and classes.max() > np.iinfo(np.int64).max:
+        raise DataError(f"targets must be class indices; got {classes.max()}")  # int64 would make it a negative number
     return classes.astype(np.int64)

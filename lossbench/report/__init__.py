@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lossbench.errors import ConfigError, did_you_mean
 from lossbench.report.grouping import tabulate
-from lossbench.report.markup import latex, markdown
+from lossbench.report.latex import latex
+from lossbench.report.markdown import markdown
 from lossbench.report.records import comma_separated, records
 from lossbench.report.table import Table
 from lossbench.report.terminal import terminal

@@ -31,7 +31,8 @@ def choose(frame: pd.DataFrame, metric: str, better: str | None, calibration: st
         frame: a row per run × split × calibration.
         metric: what decides.
         better: which way.
-        calibration: of the metric.
+        calibration: of the metric. Vector scaling and isotonic regression are fitted on validation with many
+            parameters, which would judge them there in-sample: after one temperature counts in their place.
         keys: the config keys that tell experiments apart; those that are not of the dataset or the model are chosen.
 
     Raises:
@@ -40,9 +41,10 @@ def choose(frame: pd.DataFrame, metric: str, better: str | None, calibration: st
     """
     if better is None:
         raise ConfigError(f"{metric} does not say which of its values are better; select by another, such as nll")
+    judged_by = "temperature_scaled" if calibration in ("vector_scaled", "isotonic") else calibration
     given = [key for key in keys if key.startswith(("dataset.", "model.")) or key in GIVEN]
     groups: dict[tuple[Value, ...], list[dict[Hashable, Any]]] = {}
-    for record in frame[(frame["split"] == "val") & (frame["calibration"] == calibration)].to_dict("records"):
+    for record in frame[(frame["split"] == "val") & (frame["calibration"] == judged_by)].to_dict("records"):
         groups.setdefault(tuple(value(record[key]) for key in given), []).append(record)
     picked: dict[str, dict[str, Value]] = {}
     notes = []
@@ -67,7 +69,7 @@ def choose(frame: pd.DataFrame, metric: str, better: str | None, calibration: st
             of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
             choices = ", ".join(f"{text} (seed{'s'[: len(of) > 1]} {', '.join(of)})" for text, of in seeds.items())
             notes.append((group, f"of {of} settings: {choices}"))
-    return Choice(picked, (_note(metric, given, notes, groups),) if notes else ())
+    return Choice(picked, (_note(metric_name(metric, judged_by), given, notes, groups),) if notes else ())
 
 
 def _note(
@@ -76,4 +78,4 @@ def _note(
     # A dataset, a model or a loss is named where there is more than one.
     named = [i for i, key in enumerate(given) if key in NAMES and len({group[i] for group in groups}) > 1]
     lines = [" ".join([*(written(group[i]) for i in named), text]) for group, text in notes]
-    return f"Picked for each seed by {metric_name(metric)} on validation: {'; '.join(lines)}."
+    return f"Picked for each seed by {metric} on validation: {'; '.join(lines)}."

@@ -44,7 +44,8 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
             shared = (~np.isnan(table) & ~np.isnan(table[judged.index(best)])).sum(axis=1)
             tested = (shared >= MIN_PAIRS).sum() > 1  # the best and another
             any_tested = any_tested or bool(tested)
-            worse = worse_than_best(table, judged.index(best))
+            # Not asked for nothing: all pairs of ten thousand rows of one seed would not fit in memory.
+            worse = worse_than_best(table, judged.index(best)) if tested else [False] * len(judged)
             for i, is_worse in zip(judged, worse, strict=True):
                 is_best = means[i] == means[best]
                 cells[i][j] = replace(cells[i][j], best=is_best, tied=bool(tested and not is_worse and not is_best))
@@ -99,7 +100,8 @@ def with_differences(
     ]
     if unlike:
         keys = ", ".join(map(short_name, sorted({key for keys in unlike for key in keys})))
-        notes.append(f"Not compared, for they differ from {' '.join(baseline)} in {keys} too: {len(unlike)} rows.")
+        count = f"{len(unlike)} row" + "s" * (len(unlike) > 1)
+        notes.append(f"Not compared, for they differ from {' '.join(baseline)} in {keys} too: {count}.")
     without = {row.block for row in rows} - {row.block for row in rows if is_baseline(row, baseline)}
     if without:
         notes.append(f"Not compared, for want of {' '.join(baseline)}: {len(without)} of the datasets and models.")
@@ -117,10 +119,12 @@ def _by_pair(rows: Sequence[Row], column: int, better: str | None) -> Array:
     entries: list[tuple[int, int, float]] = []
     for i, row in enumerate(rows):
         times = Counter(run.seed for run in row.runs)
+        # The sign by which the mean is judged is that of all its values: their mean is then its badness.
+        towards = math.copysign(1, badness(1, better) if better != "zero" else row.cells[column].mean)
         for run, value in zip(row.runs, row.cells[column].values, strict=True):
             if run.fingerprints and times[run.seed] == 1:
                 kind = (run.seed, *(v for _, v in sorted(run.fingerprints.items())))
-                entries.append((i, kinds.setdefault(kind, len(kinds)), badness(value, better)))
+                entries.append((i, kinds.setdefault(kind, len(kinds)), towards * value))
     table = np.full((len(rows), len(kinds)), math.nan)
     for i, kind_index, value in entries:
         table[i, kind_index] = value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +15,15 @@ from lossbench.calibration import CALIBRATIONS
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
+from lossbench.report.arrangement import arrange, in_order, look_alikes, of_what_goes_across
+from lossbench.report.arrangement import sort as sorted_by
 from lossbench.report.choice import Choice, choose
 from lossbench.report.comparison import mark_best, with_differences
+from lossbench.report.defaults import with_added
 from lossbench.report.options import PREFIX, measured_with
 from lossbench.report.ranking import rank
 from lossbench.report.resampling import with_resampled_intervals
-from lossbench.report.selection import Value, order, parse, value, written
+from lossbench.report.selection import Value, parse, rows_of, value, written
 from lossbench.report.table import (
     BESIDE,
     NAMES,
@@ -29,7 +31,6 @@ from lossbench.report.table import (
     SAME_AFTER_TEMPERATURE,
     UNKNOWN,
     Cell,
-    Column,
     MetricColumn,
     Row,
     Run,
@@ -61,6 +62,9 @@ def tabulate(
     select: str | None = None,
     ranks: str | None = None,
     spread: str = "interval",
+    rows: Sequence[str] | None = None,
+    across: Sequence[str] = (),
+    sort: str | None = None,
     store: Store | None = None,
 ) -> Table:
     """Group runs over seeds, mark the best of each dataset × model and what cannot be told from it.
@@ -75,10 +79,14 @@ def tabulate(
         select: a metric: one row per loss, for each seed the run that is best by it on validation.
         ranks: a metric to rank the losses by over all datasets and models.
         spread: what follows ±: half the 95 % `interval`, or the `sd`.
+        rows: the settings that make rows, as headings name them or dotted, in the order of their columns; none for all
+            that tell rows apart.
+        across: settings whose values stand above the metrics.
+        sort: a setting, `setting:desc`, or a metric, best first: the order of the rows of a block.
         store: where the predictions are: rows of one seed have intervals over test examples then.
 
     Raises:
-        ConfigError: if a filter, a metric or a calibration is not known.
+        ConfigError: if a filter, a metric, a calibration or a setting is not known.
         RequestError: if no run is left, or those left were measured with different options.
     """
     if frame.empty:
@@ -86,6 +94,7 @@ def tabulate(
     _known("spread", [spread], SPREADS)
     shown = _metric_columns(metrics, calibrations, ranks, frame.columns)
     keys = [key for key in map(str, frame.columns) if compared(key)]
+    frame, left_out = with_added(frame, keys)
     filterable = [*keys, "seed", "run", *(key for key in map(str, frame.columns) if key.startswith(PREFIX))]
     chosen = selection.select(frame, where, filterable)
     if select is not None:
@@ -100,40 +109,47 @@ def tabulate(
     options = measured_with(chosen, [column.metric for column in shown])
     # Missing for all of them is missing: an older store may lack a metric that was added since.
     chosen = chosen.reindex(columns=[*chosen.columns, *({c.metric for c in shown} - set(chosen.columns))])
-    groups: dict[tuple[Value, ...], list[dict[Hashable, Any]]] = {}
-    for record in chosen.to_dict("records"):
+    groups: dict[tuple[Value, ...], list[dict[str, Any]]] = {}
+    prints = [key for key in map(str, chosen.columns) if key.startswith(FINGERPRINT)]
+    of_runs = ["run", "calibration", "seed", *prints]
+    for record in rows_of(chosen, [*keys, *of_runs], list(dict.fromkeys(column.metric for column in shown))):
         swept = choice.picked[record["run"]] if choice else {}
-        groups.setdefault(tuple(PICKED if key in swept else value(record[key]) for key in keys), []).append(record)
+        groups.setdefault(tuple(PICKED if key in swept else record[key] for key in keys), []).append(record)
     configs = [dict(zip(keys, group, strict=True)) for group in groups]
 
-    columns = _columns(keys, configs)
-    rows = [_row(config, records, shown, choice) for config, records in zip(configs, groups.values(), strict=True)]
-    rows, tested = mark_best(_blocks(_sorted(rows, columns)), shown)
+    columns, above = arrange(keys, configs, rows, across)
+    both = (*columns, *above)
+    lines = [_row(config, records, shown, choice) for config, records in zip(configs, groups.values(), strict=True)]
+    lines = _blocks(in_order(lines, both))
+    lines, tested = mark_best(sorted_by(lines, columns, shown, sort, above) if sort else lines, shown)
     remarks: list[str] = []
     if baseline:
-        rows, remarks = with_differences(rows, shown, baseline)
+        lines, remarks = with_differences(lines, shown, baseline)
     if store is not None:
-        rows, missing = with_resampled_intervals(rows, shown, split, store)
+        lines, missing = with_resampled_intervals(lines, shown, split, store)
         remarks += missing
-    counts = {row.n for row in rows}
-    of_tests = notes.comparisons(rows, tested, " ".join(baseline))
+    counts = {row.n for row in lines}
+    of_tests = notes.comparisons(lines, tested, " ".join(baseline))
     return Table(
-        title=_title(chosen, rows, [parse(condition, filterable)[0] for condition in where]),
+        title=_title(chosen, lines, [parse(condition, filterable)[0] for condition in where]),
         split=split,
         columns=columns,
         metrics=shown,
-        rows=tuple(rows),
+        rows=tuple(lines),
         n=counts.pop() if len(counts) == 1 else None,
         notes=(
-            *notes.notes(rows, [column.key for column in columns], shown, options, spread=spread, tests=of_tests),
+            *notes.notes(lines, [column.key for column in both], shown, options, spread=spread, tests=of_tests),
             *_at_the_bound(chosen, shown),
             *(choice.notes if choice else ()),
             *remarks,
-            *_look_alikes(rows, columns),
+            *left_out,
+            *of_what_goes_across(lines, columns, above),
+            *look_alikes(lines, both),
         ),
         spread=spread,
         baseline=" ".join(baseline),
-        ranks=rank(rows, columns, shown, ranks) if ranks else None,
+        ranks=rank(lines, both, shown, ranks, picked=select is not None) if ranks else None,
+        across=above,
     )
 
 
@@ -149,18 +165,6 @@ def _at_the_bound(chosen: pd.DataFrame, shown: Sequence[MetricColumn]) -> list[s
         f"In {count} of {len(fitted)} runs no validation example decides the temperature (all are right, or none): it "
         "is the bound of the search, and what was fitted on validation says little."
     ]
-
-
-def _look_alikes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
-    """A note on rows whose columns are equal, because what tells them apart is not worth a column."""
-    alike: dict[tuple[Value, ...], list[Row]] = {}
-    for row in rows:
-        alike.setdefault((row.block, *(row.config[column.key] for column in columns)), []).append(row)
-    differing = {
-        key for group in alike.values() for key in group[0].config if len({row.config[key] for row in group}) > 1
-    }
-    names = ["the code of functions of one's own" if key == "sources" else key for key in sorted(differing)]
-    return [f"Rows that look alike differ in {', '.join(names)}."] if names else []
 
 
 def compared(key: str) -> bool:
@@ -222,23 +226,24 @@ def _metric_columns(
 
 def _row(
     config: Mapping[str, Value],
-    records: list[dict[Hashable, Any]],
+    records: list[dict[str, Any]],
     shown: Sequence[MetricColumn],
     choice: Choice | None,
 ) -> Row:
     runs: dict[str, Run] = {}
     values: dict[tuple[str, str], dict[str, float]] = {}  # metric, calibration → run → value
     for record in records:
-        of = {k: value(v) for k, v in record.items() if str(k).startswith(FINGERPRINT)}
-        fingerprints = {str(k).removeprefix(FINGERPRINT): v for k, v in of.items() if v is not None}
-        runs.setdefault(record["run"], Run(record["run"], value(record["seed"]), fingerprints))
+        if record["run"] not in runs:
+            of = {key.removeprefix(FINGERPRINT): v for key, v in record.items() if key.startswith(FINGERPRINT)}
+            of = {key: v for key, v in of.items() if v is not None}
+            runs[record["run"]] = Run(record["run"], record["seed"], of)
         for column in shown:
             if record["calibration"] == column.calibration:
                 values.setdefault((column.metric, column.calibration), {})[record["run"]] = record[column.metric]
     cells = []
     for column in shown:
         given = values.get((column.metric, column.calibration), {})
-        cells.append(_cell(tuple(float(given.get(run, math.nan)) for run in runs)))
+        cells.append(_cell(tuple(given.get(run, math.nan) for run in runs)))
     picked = {run: choice.picked[run] for run in runs} if choice else {}
     return Row(config, tuple(runs.values()), 0, tuple(cells), picked if any(picked.values()) else {})
 
@@ -253,39 +258,6 @@ def _cell(values: tuple[float, ...]) -> Cell:
     return Cell(float(there.mean()), sd, len(there), values, *t_interval(there))
 
 
-def _columns(keys: Sequence[str], configs: Sequence[Mapping[str, Value]]) -> tuple[Column, ...]:
-    sections = ("dataset", "model", "loss")
-    rank = {key: (sections.index(s) if (s := key.partition(".")[0]) in sections else len(sections)) for key in keys}
-    inner = sorted(keys, key=lambda key: (rank[key], key not in NAMES))
-    # A function's path tells rows apart too, but its name is what people read.
-    hidden = ("_target_", "sources")
-    varying = [key for key in inner if not key.endswith(hidden) and _tells_rows_apart(key, configs)]
-    # The three names keep their words even when they stand in the title.
-    taken = Counter(short_name(key) for key in {*varying, *NAMES})
-    return tuple(Column(key, short_name(key) if taken[short_name(key)] == 1 else key) for key in varying)
-
-
-def _tells_rows_apart(key: str, configs: Sequence[Mapping[str, Value]]) -> bool:
-    if len({config[key] for config in configs} - {None}) > 1:
-        return True
-    # One value, which some rows lack: no column if the row's own loss, model, … decides whether there is one.
-    section = key.partition(".")[0]
-    owners = ("loss.name", "dataset.learn") if section == "teacher" else (f"{section}.name",)
-    missing: dict[tuple[Value, ...], set[bool]] = {}
-    for config in configs:
-        missing.setdefault(tuple(map(config.get, owners)), set()).add(config[key] is None)
-    return any(len(kinds) > 1 for kinds in missing.values())
-
-
-def _sorted(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
-    def place(row: Row) -> list[tuple[bool, tuple[int, float, str]]]:
-        return [
-            (c.key == "loss.name" and row.config[c.key] != "cross_entropy", order(row.config[c.key])) for c in columns
-        ]
-
-    return sorted(rows, key=place)
-
-
 def _blocks(rows: list[Row]) -> list[Row]:
     def dataset_and_model(row: Row) -> tuple[Value, ...]:
         # With all their settings: two levels of label noise are two problems, each with its own best loss.
@@ -298,7 +270,7 @@ def _blocks(rows: list[Row]) -> list[Row]:
 def _title(chosen: pd.DataFrame, rows: Sequence[Row], filtered: Sequence[str]) -> tuple[str, ...]:
     title = []
     for key in dict.fromkeys([*NAMES, *filtered]):
-        values = {value(cell) for cell in chosen[key]} if key in chosen else set()
+        values = {value(cell) for cell in chosen[key].unique()} if key in chosen else set()
         if len(values) == 1:
             (only,) = values
             title.append(written(only) if key in NAMES else f"{short_name(key)} {written(only)}")

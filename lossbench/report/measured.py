@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,15 +18,17 @@ from lossbench.evaluation import Change
 from lossbench.report.notation import ARROWS
 from lossbench.report.table import CALIBRATED
 
-MOST = 4  # changed values that a line names
+MOST = 4  # changed values, or classes, that a line names
+SHOWN = ("raw", "temperature_scaled")
 
 
-def numbers(measured: Mapping[str, Any], format: str) -> str:
+def numbers(measured: Mapping[str, Any], format: str, about: str = "") -> str:
     """Return what `lossbench.evaluation.measure` found as text that ends with a newline.
 
     Args:
         measured: of predictions with a test split, perhaps with validation.
         format: `table` or `markdown`, of the test split; `csv` or `json`, of everything.
+        about: what the note of the former two says of the predictions; see `about`.
     """
     there = [split for split in ("val", "test") if split in measured]
     if format == "json":
@@ -44,10 +47,18 @@ def numbers(measured: Mapping[str, Any], format: str) -> str:
         values = [measured["test"][name][metric] for name in names]
         lines.append([metric + ARROWS.get(library.ALL[metric].better or "", ""), *map(_number, values)])
     options = ", ".join(f"{option} {value:g}" for option, value in measured["options"].items())
-    note = f"Test split. Options: {options}."
+    note = f"Test split{f': {about}' if about else ''}. Options: {options}."
     if "temperature" in measured:
         note += f" Calibrations are fitted on the validation split; T = {measured['temperature']:.4g}."
-    return (_markdown(lines) if format == "markdown" else _aligned(lines)) + f"\n{note}\n"
+    return (_markdown(lines) if format == "markdown" else _aligned(lines)) + f"\n{textwrap.fill(note, 90)}\n"
+
+
+def about(predictions: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> str:
+    """Return `200 examples, 3 classes (cat, dog, emu)`: whoever reads it sees what was taken for a class."""
+    logits = predictions["test_logits"]
+    named = [*class_names[:MOST], *([f"… {class_names[-1]}"] if len(class_names) > MOST else [])]
+    classes = f"{logits.shape[1]} classes" + (f" ({', '.join(named)})" if named else "")
+    return f"{len(logits)} example{'s' if len(logits) != 1 else ''}, {classes}"
 
 
 def columns(curve: Mapping[str, NDArray[Any]], format: str) -> str:
@@ -63,10 +74,16 @@ def change(change: Change, shown: Sequence[str] | None = None) -> str:
 
     Args:
         change: as `lossbench.evaluation.measure_again` found it.
-        shown: metrics to name; none for all.
+        shown: metrics to name, with the values on test of those that are as they were; none for what changes alone.
     """
+    same = [
+        f"test {calibrated} {metric} {_number(values[metric])}"
+        for metric in shown or ()
+        for calibrated, values in change.content["test"].items()
+        if calibrated in SHOWN and metric in values and f"test {calibrated} {metric}" not in change.moved
+    ]
     if not change:
-        return f"{change.run_id}: unchanged"
+        return ", ".join([f"{change.run_id}: unchanged", *same])
     parts = [f"{option} {before:g} → {after:g}" for option, (before, after) in change.options.items()]
     wanted = [name for name in change.moved if shown is None or name.rpartition(" ")[2] in shown]
     for name in wanted[: MOST if shown is None else None]:
@@ -79,17 +96,18 @@ def change(change: Change, shown: Sequence[str] | None = None) -> str:
         [f"new: {', '.join(new[:MOST])}" + (f" and {len(new) - MOST} more" if len(new) > MOST else "")] if new else []
     )
     parts += [f"{len(change.gone)} values gone"] if change.gone else []
-    return f"{change.run_id}: {', '.join(parts)}"
+    return f"{change.run_id}: {', '.join(parts + same)}"
 
 
 def _headings(new: Sequence[str], test: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The calibrations that are new altogether, and the metrics that are."""
     calibrations = [name for name, values in test.items() if all(f"test {name} {metric}" in new for metric in values)]
-    return [*calibrations, *(metric for metric in test["raw"] if f"test raw {metric}" in new)]
+    names = [*test["raw"], "reliability"]
+    return [*calibrations, *(name for name in names if f"test raw {name}" in new or name in new)]
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def _csv(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

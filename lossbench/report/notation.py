@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import unicodedata
+from collections.abc import Sequence
 from statistics import median
 
-from lossbench.report.selection import written
+from lossbench.report.selection import Value, written
 from lossbench.report.table import DIFFERS, TIED, Cell, Column, MetricColumn, Row, Table, metric_name
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0"}
@@ -13,7 +15,7 @@ ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0"}
 
 def title(table: Table) -> str:
     """Return what all rows share: `digits · mlp · test split`."""
-    return " · ".join([*table.title, f"{table.split} split"])
+    return " · ".join([*map(printable, table.title), f"{table.split} split"])
 
 
 def heading(column: MetricColumn) -> str:
@@ -26,23 +28,37 @@ def best_note(table: Table, mark: str) -> list[str]:
     """Say what the mark means, if any cell has it."""
     if not any(cell.best for row in table.rows for cell in row.cells):
         return []
-    scope = " for its dataset and model, settings included" if table.rows[-1].block > 0 else ""
+    scope = " for its dataset and model, settings included" if any(row.block for row in table.rows) else ""
     return [f"{mark}: best mean{scope}."]
 
 
 def setting(row: Row, column: Column) -> str:
     """Return a config value as the command line writes it, nothing where the row has none."""
-    value = row.config[column.key]
+    return written_setting(row.config[column.key])
+
+
+def written_setting(value: Value) -> str:
+    """Return a value as the command line writes it, nothing for none."""
     return "" if value is None else written(value)
 
 
-def decimals(table: Table, index: int) -> int:
+def printable(text: str) -> str:
+    r"""Return text without what would move the cursor, colour a terminal or turn the reading direction.
+
+    A line break is a space; other control and formatting characters are written as Python does, `\x1b`, `\u202e`.
+    """
+    return "".join(
+        " " if c in "\n\r\t\u2028\u2029" else repr(c)[1:-1] if unicodedata.category(c)[0] == "C" else c for c in text
+    )
+
+
+def decimals(rows: Sequence[Row], index: int) -> int:
     """Return how many decimals one metric column needs for about four digits of most of its means.
 
     One number per column, so that the decimal points stand below each other; by the median, so that one run that went
     astray does not round the others away.
     """
-    means = [abs(row.cells[index].mean) for row in table.rows if math.isfinite(row.cells[index].mean)]
+    means = [abs(row.cells[index].mean) for row in rows if math.isfinite(row.cells[index].mean)]
     digits = sum(median(means or [0.0]) > limit for limit in (1, 10, 100))
     return 4 - digits
 
@@ -60,12 +76,6 @@ def spread(cell: Cell, table: Table) -> float | None:
     if table.spread == "sd":
         return cell.sd
     return None if math.isnan(cell.low) else (cell.high - cell.low) / 2
-
-
-def mean_and_spread(cell: Cell, decimals: int, column: MetricColumn, table: Table) -> str:
-    """Return `0.9722 ± 0.0031`, or the mean alone where there is no spread."""
-    mean, after = number(cell.mean, decimals, column), spread(cell, table)
-    return mean if after is None else f"{mean} ± {after:.{decimals}f}"
 
 
 def marks(cell: Cell) -> str:

@@ -118,10 +118,15 @@ def _loss_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
     if any(key.startswith("loss.") and key not in NAMES for key in keys):
         # The columns tell the losses apart; a value that all of them share adds nothing to that.
         hidden = [key for key in hidden if len({row.config[key] for row in rows}) > 1]
+    untaught = {row.config["loss.name"] for row in rows if row.config.get(taught[0]) is None}
     settings: dict[str, dict[str, None]] = {}
     for row in rows:
+        loss = row.config["loss.name"]
         for key in hidden:
             if row.config[key] is not None:
                 setting = f"{key.removeprefix('loss.').removesuffix('.name')}={written(row.config[key])}"
-                settings.setdefault(written(row.config["loss.name"]), {})[setting] = None
+                # Of two rows of one loss, the one that goes on from a teacher is the one that learns new classes.
+                learn = f" with learn={written(row.config.get('dataset.learn'))}"
+                which = learn if key in taught and loss in untaught else ""
+                settings.setdefault(f"{written(loss)}{which}", {})[setting] = None
     return [f"{loss}: {', '.join(values)}." for loss, values in settings.items()]

@@ -29,7 +29,7 @@ def measured_with(frame: pd.DataFrame, metrics: Iterable[str]) -> dict[str, floa
     found = {}
     for option in dict.fromkeys(option for metric in metrics for option in _declared(metric)):
         key, default = PREFIX + option, library.OPTIONS[option]
-        there = {value(cell) for cell in frame[key]} if key in frame else {None}
+        there = {value(cell) for cell in frame[key].unique()} if key in frame else {None}
         values = sorted({default if item is None else item for item in there}, key=order)
         if len(values) > 1:
             raise RequestError(

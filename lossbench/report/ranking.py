@@ -6,22 +6,27 @@ import math
 from collections.abc import Sequence
 
 from lossbench.errors import ConfigError, RequestError
+from lossbench.report.choice import GIVEN
 from lossbench.report.comparison import badness
 from lossbench.report.notation import setting
 from lossbench.report.table import NAMES, Column, MetricColumn, RankTable, Row
 from lossbench.statistics import friedman
 
 
-def rank(rows: Sequence[Row], columns: Sequence[Column], shown: Sequence[MetricColumn], metric: str) -> RankTable:
+def rank(
+    rows: Sequence[Row], columns: Sequence[Column], shown: Sequence[MetricColumn], metric: str, *, picked: bool = False
+) -> RankTable:
     """Rank the rows of each block by their means and average over the blocks.
 
-    What is ranked is whatever the rows differ in beside dataset and model, and has a mean in every block.
+    What is ranked is whatever the rows differ in beside dataset and model, and has a mean in every block. Where
+    validation picked the settings that is the loss, whatever was picked for it.
 
     Args:
         rows: the table's.
         columns: the table's, by which a row is named.
         shown: the metric columns.
         metric: the one to rank by, in the first calibration shown.
+        picked: whether validation picked the settings.
 
     Raises:
         ConfigError: if the metric does not say which of its values are better.
@@ -35,7 +40,7 @@ def rank(rows: Sequence[Row], columns: Sequence[Column], shown: Sequence[MetricC
     table: dict[str, dict[int, float]] = {}
     for row in rows:
         if math.isfinite(row.cells[index].mean):
-            name = _name(row, columns)
+            name = _name(row, [column for column in columns if column.key in GIVEN] if picked else columns)
             if row.block in table.get(name, {}):
                 raise RequestError(f"two rows of one dataset and model are both {name}; leave one out: --where …")
             table.setdefault(name, {})[row.block] = badness(row.cells[index].mean, better)

@@ -7,12 +7,15 @@ import inspect
 import io
 import json
 import math
+from collections.abc import Iterable
 
 from lossbench import metrics as library
 from lossbench.report.selection import Value, written
 from lossbench.report.sheets import sheets
 from lossbench.report.table import BESIDE, NAMES, UNKNOWN, Cell, RankTable, Row, Table
+from lossbench.report.verdict import verdict
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 # What is written of a difference from the baseline, and its name in `lossbench.statistics.Comparison`.
 DIFFERENCE = {
     "mean": "difference",
@@ -30,9 +33,10 @@ def comma_separated(table: Table) -> str:
     """Return CSV: a line per row, `<metric>.<calibration>.mean`, `.sd`, … as columns; empty where missing.
 
     `.low` and `.high` are the ends of the 95 % interval; `.difference.…` is from the baseline, where there is one.
+    Settings have a column where they tell rows apart and do not merely repeat another; JSON has all of them. A line is
+    one combination of settings, whatever goes across in other formats.
     """
-    differing = [key for key in table.rows[0].config if len({row.config[key] for row in table.rows}) > 1]
-    keys = list(dict.fromkeys([*NAMES, *differing]))
+    keys = _keys(table)
     names = [f"{column.metric}.{column.calibration}" for column in table.metrics]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -47,7 +51,7 @@ def comma_separated(table: Table) -> str:
     picks = ["picked"] if any(row.picked for row in table.rows) else []
     writer.writerow([*keys, "split", "n", *picks, *(f"{name}.{part}" for name in names for part in parts)])
     for row in table.rows:
-        settings = ["" if row.config[key] is None else written(row.config[key]) for key in keys]
+        settings = [cell_text(row.config[key]) for key in keys]
         picked = [json.dumps(_picked(row))] if picks else []
         numbers: list[object] = []
         for cell in row.cells:
@@ -55,6 +59,35 @@ def comma_separated(table: Table) -> str:
             numbers += list(_difference(cell).values()) if table.baseline else []
         writer.writerow([*settings, table.split, row.n, *picked, *numbers])
     return buffer.getvalue()
+
+
+def cell_text(value: Value) -> str:
+    """Return a setting as a CSV cell: nothing for none, and words after an apostrophe if they begin like a formula.
+
+    A spreadsheet would run `=…`, `+…`, `-…` and `@…` in a file from someone else; JSON has such a name as it is.
+    """
+    text = "" if value is None else written(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
+
+
+def _keys(table: Table) -> list[str]:
+    """The settings to write: names, what has a column, then of the others those that say something new."""
+    keys = list(dict.fromkeys([*NAMES, *(column.key for column in (*table.columns, *table.across))]))
+    columns = {tuple(row.config[key] for row in table.rows) for key in keys}
+    for key in table.rows[0].config:
+        values = tuple(row.config[key] for row in table.rows)
+        if key in keys or key.endswith("_target_") or len(set(values)) == 1:
+            continue
+        # The loss's own are what a table is about; of the others, one value and none is what the loss decides.
+        if key.startswith("loss.") or (len(set(values) - {None}) > 1 and not _repeats(values, columns)):
+            keys.append(key)
+            columns.add(values)
+    return keys
+
+
+def _repeats(values: tuple[Value, ...], columns: Iterable[tuple[Value, ...]]) -> bool:
+    """Whether a column groups the rows as another does."""
+    return any(len(set(zip(values, column, strict=True))) == len(set(values)) == len(set(column)) for column in columns)
 
 
 def records(table: Table) -> str:
@@ -74,11 +107,12 @@ def records(table: Table) -> str:
         runs = [run.id for run in row.runs]
         rows.append({"config": dict(row.config), "n": row.n, "runs": runs, **picked, "metrics": values})
     definitions = {
-        column.metric: {"better": column.better, "definition": _first_line(column.metric)} for column in table.metrics
+        column.metric: {"better": column.better, "definition": definition(column.metric)} for column in table.metrics
     }
     report = {
         "title": list(table.title),
         "split": table.split,
+        "verdict": [{"of": one.of, "sentences": [*one.sentences, *one.more]} for one in verdict(table)],
         "notes": [*table.notes, *(sheet.note for sheet in sheets(table))],
         **({"baseline": table.baseline} if table.baseline else {}),
         **({"ranks": _ranks(table.ranks)} if table.ranks else {}),
@@ -115,7 +149,8 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON knows neither nan nor infinity
 
 
-def _first_line(metric: str) -> str:
+def definition(metric: str) -> str:
+    """Return what a metric is, in one sentence."""
     if metric in BESIDE:
         return BESIDE[metric]
     if metric in UNKNOWN:

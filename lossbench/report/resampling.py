@@ -17,6 +17,7 @@ from lossbench.report.table import MetricColumn, Row
 from lossbench.statistics import Array, bootstrap_interval
 from lossbench.store import Store
 
+MOST_ROWS = 30  # that are resampled: each has its predictions read, and takes about a tenth of a second
 N_RESAMPLES = 1000
 SEED = 0
 AT_ONCE = 64  # columns of per-example values that are resampled together: as quick as one, and 64·N numbers
@@ -34,8 +35,13 @@ def with_resampled_intervals(
         store: where the predictions are.
 
     Returns:
-        The rows, and a note on what has no interval for want of predictions.
+        The rows, and a note on what has no interval for want of predictions, or because there are too many rows.
     """
+    single = sum(row.n == 1 for row in rows)
+    if single > MOST_ROWS:
+        # As if nobody had asked: a report reads its numbers and not the predictions of a thousand runs.
+        note = f"No bootstrap interval for {single:,} rows of one seed; up to {MOST_ROWS} have one (--where)."
+        return list(rows), [note]
     cells = [list(row.cells) for row in rows]
     waiting: dict[int, list[tuple[int, int, Array]]] = {}  # number of examples → row, column, value per example
     missing: list[str] = []

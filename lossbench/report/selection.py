@@ -29,6 +29,24 @@ def value(cell: Any) -> Value:
     return plain  # type: ignore[no-any-return]
 
 
+def rows_of(frame: pd.DataFrame, settings: Sequence[str], numbers: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of a frame: settings as plain values, numbers as floats.
+
+    Settings repeat from row to row: each is made plain once, which is what takes the time.
+    """
+    made: dict[tuple[type, Any], Value] = {}
+
+    def plain(cell: Any) -> Value:
+        kind = type(cell), cell  # to Python True == 1
+        if kind not in made:
+            made[kind] = value(cell)
+        return made[kind]
+
+    columns: list[list[Any]] = [[plain(cell) for cell in frame[key].tolist()] for key in settings]
+    columns += [frame[name].to_numpy(dtype=np.float64).tolist() for name in numbers]
+    return [dict(zip([*settings, *numbers], row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def written(value: Value) -> str:
     """Return a value as the command line writes it."""
     if value is None or isinstance(value, bool):

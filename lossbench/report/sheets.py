@@ -28,8 +28,9 @@ def sheets(table: Table) -> list[Sheet]:
 
 def _differences(table: Table) -> list[Sheet]:
     rows = []
+    columns = (*table.across, *table.columns)
     for i, metric in enumerate(table.metrics):
-        places, name = decimals(table, i), heading(metric)
+        places, name = decimals(table.rows, i), heading(metric)
         for row in table.rows:
             difference = row.cells[i].difference
             if difference is None:
@@ -42,7 +43,7 @@ def _differences(table: Table) -> list[Sheet]:
                 "–" if math.isnan(difference.effect_size) else f"{difference.effect_size:.1f}",
                 str(difference.n),
             )
-            rows.append((name, *(setting(row, column) for column in table.columns), *numbers))
+            rows.append((name, *(setting(row, column) for column in columns), *numbers))
             name = ""  # once for each metric
     if not rows:
         return []
@@ -54,15 +55,17 @@ def _differences(table: Table) -> list[Sheet]:
     ]
     if tests:
         note += [
-            f"p: paired t, Holm-corrected over the table's {tests} tests.",
+            f"p: paired t, Holm-corrected over the table's {tests} tests."
+            if tests > 1
+            else "p: paired t, of one test.",
             "d_z: Cohen's, the mean over the standard deviation of the differences.",
         ]
     if any(difference.n < MIN_PAIRS for difference in comparisons):
         note.append(f"No p-value below {MIN_PAIRS} pairs: two or one say nothing of the spread.")
     if any(difference.n >= MIN_PAIRS and math.isnan(difference.p) for difference in comparisons):
         note.append("No p-value where all pairs differ by the same amount or a value is infinite.")
-    headings = ("metric", *(column.heading for column in table.columns), "difference", "95 % interval", "p", "d_z", "n")
-    return [Sheet(f"Difference from {table.baseline}", headings, 1 + len(table.columns), tuple(rows), " ".join(note))]
+    headings = ("metric", *(column.heading for column in columns), "difference", "95 % interval", "p", "d_z", "n")
+    return [Sheet(f"Difference from {table.baseline}", headings, 1 + len(columns), tuple(rows), " ".join(note))]
 
 
 def _ranks(table: Table) -> list[Sheet]:

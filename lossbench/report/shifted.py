@@ -11,6 +11,7 @@ import pandas as pd
 from lossbench import metrics as library
 from lossbench import report
 from lossbench.report.grouping import compared, tabulate
+from lossbench.report.records import cell_text
 from lossbench.report.table import BESIDE, NAMES, UNKNOWN, Table, short_name
 
 # What tells the rows of one run apart: settings of its data set, as it were, so that the best is marked for each.
@@ -70,7 +71,8 @@ def render(frames: Sequence[pd.DataFrame], format: str, width: int | None = None
         color: likewise.
     """
     if format == "csv":
-        return every_number(frames).to_csv(index=False, lineterminator="\n")
+        numbers = every_number(frames).map(lambda cell: cell_text(cell) if isinstance(cell, str) else cell)
+        return numbers.to_csv(index=False, lineterminator="\n")
     if format == "json":
         return every_number(frames).to_json(orient="records", indent=2, double_precision=15, force_ascii=False) + "\n"
     tables = [_unknown_table(frame) if "auroc" in frame else _corruption_table(frame) for frame in frames]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lossbench.report.selection import Value
@@ -137,7 +137,11 @@ class RankTable:
 
 @dataclass(frozen=True)
 class Table:
-    """What a renderer needs. `title` holds what is the same for all rows, `n` is None where rows differ in it."""
+    """What a renderer needs. `title` holds what is the same for all rows, `n` is None where rows differ in it.
+
+    `across` are settings whose values stand above the metrics where a format has columns for that; a row is one
+    combination of all settings all the same.
+    """
 
     title: tuple[str, ...]
     split: str
@@ -149,10 +153,17 @@ class Table:
     spread: str = "interval"  # what follows ±: half the 95 % `interval`, or the `sd`
     baseline: str = ""  # what the differences are from: loss=cross_entropy
     ranks: RankTable | None = None
+    across: tuple[Column, ...] = ()
 
-    def ends_block(self, index: int) -> bool:
-        """Whether another dataset × model follows this row."""
-        return index + 1 < len(self.rows) and self.rows[index + 1].block != self.rows[index].block
+
+def leading(columns: Sequence[Column]) -> int:
+    """Return how many columns from the left say what a block of lines is: data set and model, where they come first.
+
+    Where another comes before them, that one does.
+    """
+    of_the_problem = [column.key.startswith(("dataset.", "model.")) for column in columns]
+    at_the_start = (*of_the_problem, False).index(False)
+    return at_the_start or int(any(of_the_problem))
 
 
 def short_name(key: str) -> str:

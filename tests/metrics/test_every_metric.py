@@ -30,6 +30,13 @@ def signature(metric):
     return inspect.signature(metric).parameters
 
 
+def test_unsigned_targets_are_read_and_those_beyond_int64_refused():
+    # As int64 the second would be -100, which marks what is left out.
+    assert metrics.accuracy([[1.0, 0.0]], np.array([0], dtype=np.uint64)) == 1
+    with pytest.raises(DataError, match="targets must be class indices; got 18446744073709551516"):
+        metrics.accuracy([[1.0, 0.0]], np.array([2**64 - 100], dtype=np.uint64))
+
+
 def test_the_metrics_of_the_table_are_there_and_say_what_is_better():
     assert {name: metric.better for name, metric in metrics.ALL.items()}.items() >= {
         "accuracy": "higher",

@@ -5,6 +5,7 @@ import io
 import json
 import math
 
+import pandas as pd
 import pytest
 
 from lossbench.errors import ConfigError, RequestError
@@ -130,3 +131,20 @@ def test_candidates_measured_with_different_bins_are_not_compared(run, frame):
     with pytest.raises(RequestError, match="measured with n_bins 10 and 15"):
         tabulate(runs, **NLL, select="ece")
     assert len(tabulate(runs, **NLL, select="nll").rows) == 1
+
+
+@pytest.mark.parametrize("calibration", ["isotonic", "vector_scaled"])
+def test_what_was_fitted_on_validation_with_many_parameters_does_not_choose_there(run, frame, calibration):
+    # In-sample isotonic regression likes 0.1 on validation, temperature scaling 0.2: the latter decides, and is named.
+    runs = frame(*[run("ls", loss__epsilon=epsilon, nll=1.0) for epsilon in (0.1, 0.2)])
+    fitted = runs[runs["calibration"] == "raw"].assign(calibration=calibration)
+    both = pd.concat([runs, fitted], ignore_index=True)
+    for name, values in ((calibration, (0.0, 0.5)), ("temperature_scaled", (0.4, 0.3)), ("raw", (0.6, 0.7))):
+        for run_id, nll in zip(("run-0", "run-1"), values, strict=True):
+            at = (both["run"] == run_id) & (both["split"] == "val") & (both["calibration"] == name)
+            both.loc[at, "nll"] = nll
+    table = tabulate(both, metrics=["nll"], calibrations=[calibration], select="nll")
+    assert list(table.rows[0].picked.values()) == [{"loss.epsilon": 0.2}]
+    assert "Picked for each seed by NLL (T-scaled) on validation: of 2 settings: epsilon=0.2 (seed 0)." in table.notes
+    raw = tabulate(both, metrics=["nll"], calibrations=["raw"], select="nll")
+    assert list(raw.rows[0].picked.values()) == [{"loss.epsilon": 0.1}]

@@ -52,6 +52,25 @@ def test_two_gaps_of_one_size_and_two_signs_are_equally_good(run, frame):
     assert tied(table) == [False, True, False]
 
 
+def test_the_best_gap_is_the_mean_nearest_zero_and_the_test_is_of_that_mean(run, frame):
+    # Means 0, 0.05 and -0.15. Of a the sizes |gap| average 0.1, above those of b; what is shown, and tested, is the
+    # mean: b - a = 0.05 ± a lot, and the sign of c's mean turned, c - a = 0.15 ± a lot.
+    gaps = {"a": (0.15, -0.15, 0.0), "b": (0.05, 0.06, 0.04), "c": (-0.15, -0.16, -0.14)}
+    runs = [run(loss, s, confidence_gap=gap) for loss, values in gaps.items() for s, gap in enumerate(values)]
+    table = tabulate(frame(*runs), metrics=["confidence_gap"], calibrations=["raw"])
+    assert [row.cells[0].best for row in table.rows] == [True, False, False]
+    assert tied(table) == [False, True, True]
+
+
+def test_a_gap_surely_farther_from_zero_is_worse_whichever_side_it_is_on(run, frame):
+    # By seed: a -0.01, -0.011, -0.012; b 0.10, 0.102, 0.101. Turned to their sides b - a = 0.09, 0.091, 0.089.
+    gaps = {"a": (-0.01, -0.011, -0.012), "b": (0.10, 0.102, 0.101)}
+    runs = [run(loss, s, confidence_gap=gap) for loss, values in gaps.items() for s, gap in enumerate(values)]
+    table = tabulate(frame(*runs), metrics=["confidence_gap"], calibrations=["raw"])
+    assert [row.cells[0].best for row in table.rows] == [True, False]
+    assert tied(table) == [False, False]
+
+
 def test_two_seeds_are_not_tested_and_the_note_says_what_it_takes(run, frame):
     table = tabulate(frame(*losses(run, a=(1.0, 1.1), b=(3.0, 3.2))), **NLL)
     assert tied(table) == [False, False]
@@ -104,7 +123,7 @@ def test_significant_differences_are_marked_in_every_format(three):
     table = tabulate(three, **BASELINE)
     assert "†: differs from loss=cross_entropy (paired t, Holm over the table, p < 0.05)." in table.notes
     assert "| far           | 3.200 ± 0.497†    |" in render(table, "markdown")
-    assert r"far & 3.200 $\pm$ 0.497\rlap{\dag{}} \\" in render(table, "latex")
+    assert r"far & 3.200 & $\pm$\,0.497\rlap{$^{\dagger}$} \\" in render(table, "latex")
     assert "far            3.200 ± 0.497†" in render(table)
 
 
@@ -117,17 +136,22 @@ def test_the_lines_below_the_table_have_interval_p_effect_size_and_n(three):
     lines = render(tabulate(three, **BASELINE), "table", 80).splitlines()
     below = lines[lines.index("Difference from loss=cross_entropy") :]
     assert below[2:7] == [
-        "loss   difference     95 % interval      p   d_z  n",
+        "loss  difference     95 % interval      p   d_z  n",
         "───────────────────────────────────────────────────",
         "NLL ↓",
-        "far        +2.100  [+1.852, +2.348]  0.002  21.0  3",
-        "near       +0.100  [-0.148, +0.348]  0.225   1.0  3",
+        "far       +2.100  [+1.852, +2.348]  0.002  21.0  3",
+        "near      +0.100  [-0.148, +0.348]  0.225   1.0  3",
     ]
     assert max(map(len, lines)) <= 80
     assert "|        | near | +0.100     | \\[-0.148, +0.348\\] |" in render(tabulate(three, **BASELINE), "markdown")
     latex = render(tabulate(three, **BASELINE), "latex")
     assert r" & near & +0.100 & {[}$-$0.148, +0.348] & 0.225 & 1.0 & 3 \\" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+
+
+def test_one_test_needs_no_correction_and_none_is_said(run, frame):
+    table = tabulate(frame(*losses(run, cross_entropy=(1.0, 1.1, 1.2), far=(3.0, 3.2, 3.4))), **BASELINE)
+    assert "p: paired t, of one test." in render(table, "markdown")
 
 
 def test_csv_and_json_have_the_whole_comparison(three):
@@ -294,7 +318,7 @@ def test_what_differs_in_more_than_the_loss_is_not_compared_and_said(run, frame)
     rows += [run("focal", seed, optimizer__learning_rate=0.1, accuracy=0.5 + 0.01 * seed) for seed in range(3)]
     table = tabulate(frame(*rows), baseline=["loss=cross_entropy"])
     assert all(cell.difference is None for row in table.rows for cell in row.cells)
-    assert "Not compared, for they differ from loss=cross_entropy in learning_rate too: 1 rows." in table.notes
+    assert "Not compared, for they differ from loss=cross_entropy in learning_rate too: 1 row." in table.notes
 
 
 def test_a_diverged_loss_does_not_round_the_others_to_the_same(run, frame):

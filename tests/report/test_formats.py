@@ -51,52 +51,6 @@ def test_markdown_is_a_github_table_with_the_best_in_bold(sweep):
     ]
 
 
-def test_markdown_escapes_what_it_would_read_as_markup(awkward):
-    assert r"""a_b&amp;50%\#&lt;c&gt;\|d"e'f""" in render(awkward, "markdown")
-
-
-def test_markdown_escapes_an_underscore_only_where_it_would_emphasise(run, frame):
-    text = render(tabulate(frame(run("_a_b_"), run("plain"))), "markdown")
-    assert r"| \_a_b\_ |" in text
-
-
-def test_latex_is_a_booktabs_table_with_the_best_in_bold(sweep):
-    table = tabulate(sweep, metrics=["accuracy", "confidence_gap"], calibrations=["raw"], spread="sd")
-    text = render(table, "latex")
-    assert text.split("\n") == [
-        r"% \usepackage{booktabs}",
-        r"\begin{table}[t]",
-        r"\centering\small",
-        r"\caption{digits $\cdot$ mlp $\cdot$ test split. Bold: best mean. Mean $\pm$ standard deviation over 2 seeds. "
-        r"Not tested: that takes 3 paired runs. Confidence gap: mean confidence $-$ accuracy; "
-        r"above 0 is overconfident.}",
-        r"\label{tab:digits-mlp-test-split}",
-        r"\begin{tabular}{lrr}",
-        r"\toprule",
-        r"loss & accuracy $\uparrow$ & confidence gap $\rightarrow$ 0 \\",
-        r"\midrule",
-        r"cross\_entropy & 0.9100 $\pm$ 0.0141 & +0.0400 $\pm$ 0.0000 \\",
-        r"label\_smoothing & \textbf{0.9300 $\pm$ 0.0141} & \textbf{$-$0.0100 $\pm$ 0.0000} \\",
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-        "",
-    ]
-
-
-def test_latex_escapes_its_own_characters(awkward, run, frame):
-    assert r"a\_b\&50\%\#\textless{}c\textgreater{}\textbar{}d''e'f & 0.8000 \\" in render(awkward, "latex")
-    others = render(tabulate(frame(run(r"a\b{c}$d~e^f--g-h"), run("plain"))), "latex")
-    assert r"a\textbackslash{}b\{c\}\$d\textasciitilde{}e\textasciicircum{}f-{}-g-h" in others
-
-
-def test_latex_rules_a_line_between_datasets(run, frame):
-    text = render(tabulate(frame(run("a"), run("b"), run("a", dataset__name="wine"))), "latex")
-    lines = text.splitlines()
-    assert lines.count(r"\midrule") == 2  # below the headings, and between digits and wine
-    assert lines[lines.index(r"\bottomrule") - 2] == r"\midrule"
-
-
 def test_csv_has_full_names_and_full_precision(sweep):
     rows = list(csv.DictReader(io.StringIO(render(tabulate(sweep, metrics=["accuracy", "ece"]), "csv"))))
     assert list(rows[0]) == [
@@ -119,6 +73,37 @@ def test_csv_leaves_empty_what_is_missing_and_keeps_keys_of_one_loss_alone(run, 
     rows = list(csv.DictReader(io.StringIO(render(table, "csv"))))
     assert [row["loss.gamma"] for row in rows] == ["", "2"]
     assert [rows[0][f"confidence_of_errors.raw.{part}"] for part in ("mean", "sd", "n", "low")] == [*("", "", "0", "")]
+
+
+def test_csv_has_no_settings_that_repeat_another_or_that_the_loss_decides(run, frame):
+    student = {"loss__alpha": 0.5, "loss___target_": "lossbench.losses.distillation", "teacher__epochs": 20}
+    runs = [run("cross_entropy", loss__epsilon=0, loss___target_="lossbench.losses.cross_entropy")]
+    runs += [
+        run("distillation", **student, teacher__loss__name=name, teacher__loss___target_=name, teacher__loss__epsilon=e)
+        for name, e in (("cross_entropy", 0.0), ("label_smoothing", 0.1))
+    ]
+    header = render(tabulate(frame(*runs)), "csv").partition(",split,")[0].split(",")
+    # Both of the teacher's loss have a column of the table; its epochs, all 20, come with the loss.
+    assert header[:3] == ["dataset.name", "model.name", "loss.name"]
+    assert sorted(header[3:]) == ["loss.alpha", "loss.epsilon", "teacher.loss.epsilon", "teacher.loss.name"]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+SUM(A1)", "-2+3", "@cmd", "\ttab"])
+def test_csv_has_an_apostrophe_before_a_name_that_a_spreadsheet_would_run_and_json_has_it_as_it_is(run, frame, name):
+    table = tabulate(frame(run(name, loss__epsilon=-0.5), run("b", loss__epsilon=0.5)))
+    rows = list(csv.DictReader(io.StringIO(render(table, "csv"))))
+    row = next(row for row in rows if row["loss.name"] != "b")
+    assert (row["loss.name"], row["loss.epsilon"]) == (f"'{name}", "-0.5")  # a number is no formula
+    assert name in [row["config"]["loss.name"] for row in json.loads(render(table, "json"))["rows"]]
+
+
+def test_csv_and_json_have_a_line_per_combination_whatever_goes_across(run, frame):
+    runs = frame(*[run(loss, dataset__name=data) for data in ("digits", "wine") for loss in "ab"])
+    plain, across = (tabulate(runs, across=keys) for keys in ((), ["dataset"]))
+    rows = [[(row["dataset.name"], row["loss.name"]) for row in csv.DictReader(io.StringIO(render(table, "csv")))]
+            for table in (plain, across)]  # fmt: skip
+    assert sorted(rows[0]) == sorted(rows[1])
+    assert len(json.loads(render(across, "json"))["rows"]) == 4
 
 
 def test_csv_quotes_so_that_any_name_comes_back(run, frame):
@@ -174,7 +159,6 @@ def test_rows_of_different_n_have_a_column_for_it(run, frame):
     table = tabulate(frame(run("a", 0), run("a", 1), run("b", 0)), metrics=["accuracy"])
     assert "| a    | 2 | **0.9000 ± 0.0000** |" in render(table, "markdown")
     assert "| b    | 1 | **0.9000**          |" in render(table, "markdown")
-    assert r"a & 2 & \textbf" in render(table, "latex")
 
 
 def test_an_unknown_format_is_answered_with_the_nearest(sweep):

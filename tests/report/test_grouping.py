@@ -289,6 +289,63 @@ def test_a_distilled_loss_names_its_teacher(run, frame):
     assert "distillation: alpha=0.9, teacher.model=cnn, teacher.loss=focal." in tabulate(frame(run(), student)).notes
 
 
+def test_a_row_without_a_teacher_is_not_said_to_have_one(run, frame):
+    teacher = {"teacher__model__name": "mlp", "teacher__loss__name": "focal"}
+    runs = [
+        run("ls", loss__epsilon=0.1, dataset__learn="all"),
+        run("ls", loss__epsilon=0.1, dataset__learn="new", **teacher),
+    ]
+    notes = tabulate(frame(*runs)).notes
+    assert "ls: epsilon=0.1." in notes
+    assert "ls with learn=new: teacher.model=mlp, teacher.loss=focal." in notes
+
+
+OFF = {"dataset__mixup": 0.0, "dataset__cutmix": 0.0, "dataset__old_classes": 0, "dataset__learn": "all"}
+
+
+def test_a_run_older_than_a_setting_that_is_off_is_a_seed_of_the_same_row(run, frame):
+    table = tabulate(frame(run("a", 0), run("a", 1), run("a", 2, **OFF)))
+    assert [row.n for row in table.rows] == [3]
+    assert table.rows[0].config["dataset.learn"] == "all"
+    assert not any("Left out" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [("dataset__mixup", 0.2), ("dataset__cutmix", 1.0), ("dataset__old_classes", 5), ("dataset__learn", "new")],
+)
+def test_a_run_older_than_a_setting_is_another_row_than_one_that_has_it_on(run, frame, key, other):
+    table = tabulate(frame(run("a", 0), run("a", 1, **OFF), run("a", 1, **{**OFF, key: other})))
+    assert sorted(row.n for row in table.rows) == [1, 2]
+    assert {row.config[key.replace("__", ".")] for row in table.rows} == {OFF[key], other}
+
+
+def test_an_older_run_counts_once_where_the_same_was_trained_again(run, frame):
+    table = tabulate(frame(run("a", 0, nll=9.0), run("a", 1, nll=1.0), run("a", 0, nll=2.0, **OFF)))
+    (row,) = table.rows
+    assert sorted(row.cells[1].values) == [1.0, 2.0]
+    assert "Left out: 1 run of an older version whose settings and seed newer ones have." in table.notes
+
+
+def test_older_runs_alone_are_left_as_they_are_and_so_is_a_data_set_of_ones_own(run, frame):
+    assert "dataset.mixup" not in tabulate(frame(run("a", 0), run("a", 1))).rows[0].config
+    mine = [run("a", seed, dataset__name="mine", **settings) for seed, settings in enumerate(({}, OFF))]
+    assert [row.n for row in tabulate(frame(*mine)).rows] == [1, 1]
+
+
+def test_a_teachers_older_settings_are_off_too(run, frame):
+    students = [
+        run("distillation", 0, teacher__dataset__label_noise=0.0),
+        run("distillation", 1, teacher__dataset__label_noise=0.0, teacher__dataset__mixup=0.0),
+        run("cross_entropy", 1),
+    ]
+    rows = tabulate(frame(*students)).rows
+    assert [(row.config["loss.name"], row.n, row.config["teacher.dataset.mixup"]) for row in rows] == [
+        ("cross_entropy", 1, None),
+        ("distillation", 2, 0),
+    ]
+
+
 def test_what_all_rows_share_and_is_not_the_default_is_noted(run, frame):
     # digits' defaults: no mixup, 20 epochs; a setting that has a column, or that one row alone has, is no note
     settings = {"dataset__mixup": 0.2, "dataset__shift": 0, "batch_size": 64, "model__hidden": "[128]"}

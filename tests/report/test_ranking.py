@@ -64,6 +64,18 @@ def test_settings_of_one_loss_are_ranked_apart(run, frame):
     assert ranked == (("epsilon=0", 1), ("epsilon=0.1", 2), ("epsilon=0.2", 3))
 
 
+def test_what_validation_picked_is_ranked_as_its_loss_whatever_was_picked(run, frame):
+    # On digits ls has two ε to pick from, on wine one: its rows read `picked` and 0.2, and are one loss all the same.
+    epsilons = {"digits": (0.1, 0.2), "wine": (0.2,)}
+    runs = [run("ls", dataset__name=d, loss__epsilon=e, nll=0.2) for d, of in epsilons.items() for e in of]
+    runs += [
+        run(loss, dataset__name=d, nll=n) for d in epsilons for loss, n in (("cross_entropy", 0.1), ("focal", 0.3))
+    ]
+    ranked = tabulate(frame(*runs), select="nll", ranks="nll").ranks
+    assert ranked.rows == (("cross_entropy", 1), ("ls", 2), ("focal", 3))
+    assert not ranked.left_out
+
+
 def test_what_lacks_a_mean_somewhere_is_left_out_and_named(three_datasets, run, frame):
     runs = frame(*three_datasets, run("d"), *[run("e", dataset__name=d, nll=math.nan) for d in ("digits", "iris")])
     table = tabulate(runs, ranks="nll")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossbench import links, metrics
-from lossbench.report import render, tabulate
+from lossbench.report import render, resampling, tabulate
 from lossbench.report.resampling import per_example
 from lossbench.store import Store
 
@@ -44,6 +44,15 @@ def test_a_row_of_one_seed_has_the_interval_of_its_examples(run, frame, store):
     assert nll.low == pytest.approx(-np.log(0.8) + (1 - accuracy.high) * np.log(4), abs=1e-9)
     assert ece.low != ece.low  # a resample's is biased upwards
     assert (accuracy.resampled, ece.resampled) == (True, False)
+
+
+def test_more_rows_of_one_seed_than_are_quickly_read_have_no_interval_and_that_is_said(run, frame, store, monkeypatch):
+    runs = frame(run(), run("dice"))
+    assert all(row.cells[0].resampled for row in tabulate(runs, store=store).rows)
+    monkeypatch.setattr(resampling, "MOST_ROWS", 1)
+    table = tabulate(runs, store=store)
+    assert not any(row.cells[0].resampled for row in table.rows)
+    assert "No bootstrap interval for 2 rows of one seed; up to 1 have one (--where)." in table.notes
 
 
 def test_the_interval_is_marked_as_one_over_examples(run, frame, store):

@@ -51,12 +51,90 @@ def test_no_line_is_longer_than_the_width(table, width, color):
     assert max(map(cell_len, text.splitlines())) <= width
 
 
-def test_sixty_columns_leave_out_columns_from_the_right_and_name_them(table):
+def test_sixty_columns_leave_out_the_gap_which_the_ece_nearly_repeats_and_name_it(table):
     text = render(table, "table", 60)
     body, note = text.split("Too narrow for ")
-    assert "ECE ↓" in body
+    assert body.count("ECE ↓") == 2
     assert "gap →" not in body
-    assert " ".join(note.split()) == "confidence gap, ECE (T-scaled): widen the terminal or choose another format."
+    assert " ".join(note.split()) == "confidence gap: widen the terminal or choose another format."
+
+
+def test_what_goes_first_is_what_does_not_judge_then_the_gap_then_other_calibrations_then_the_right_most(run, frame):
+    metrics = ["accuracy", "nll", "ece", "confidence_gap", "mean_confidence"]
+    table = tabulate(frame(run("a"), run("b")), metrics=metrics)
+    headings = ["mean confidence (T-scaled)", "mean confidence", "confidence gap (T-scaled)", "confidence gap"]
+    headings += ["ECE (T-scaled)", "NLL (T-scaled)", "ECE", "NLL"]
+    left_out = [
+        set(re.findall(r"(?:Too narrow for|,) ([^,:]+)(?=[,:])", " ".join(("Too narrow for" + rest).split())))
+        for width in range(120, 10, -1)
+        for rest in [render(table, "table", width).partition("Too narrow for")[2]]
+        if rest
+    ]
+    for names in left_out:
+        assert names == set(headings[: len(names)])
+    assert len(left_out[-1]) == len(headings)
+
+
+def test_settings_that_repeat_another_go_before_metrics_do_and_names_never(run, frame):
+    # The rate is another for each loss: it says nothing that the loss does not. γ is swept.
+    runs = [
+        run(loss, optimizer__learning_rate=rate, loss__gamma=gamma)
+        for loss, rate, gamma in (("cross_entropy", 0.1, None), ("focal", 0.2, 1), ("focal", 0.2, 2))
+    ]
+    text = render(tabulate(frame(*runs), calibrations=["raw"]), "table", 66)
+    assert " ".join(text.partition("Too narrow for ")[2].split()).startswith("learning_rate: widen")
+    assert text.splitlines()[3].split()[:3] == ["loss", "gamma", "accuracy"]
+
+
+def test_a_long_setting_is_folded_at_its_joints(run, frame):
+    runs = [run(loss) for loss in ("dice_cross_entropy_with_margins", "b")]
+    lines = render(tabulate(frame(*runs), calibrations=["raw"]), "table", 62).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("dice"))
+    assert [line.split()[0] for line in lines[first : first + 2]] == ["dice_cross_entropy_", "with_margins"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("across", [(), ("dataset",)])
+def test_no_line_of_a_table_with_everything_is_longer_than_the_width(run, frame, width, across):
+    runs = [
+        run(
+            "sum_of_losses",
+            seed,
+            dataset__name=data,
+            loss__first__name=first,
+            loss__first__class_weights="[1.0, 2.5, 3.25, 4.125]",
+            teacher__loss__name="label_smoothing",
+            teacher__optimizer__learning_rate=rate,
+        )
+        for data in ("breast_cancer", "fashion_mnist", "land_cover", "wine")
+        for first, rate in (("focal", 0.1), ("dice_cross_entropy", 0.2))
+        for seed in range(3)
+    ]
+    runs += [run("cross_entropy", seed, dataset__name="wine") for seed in range(3)]
+    table = tabulate(frame(*runs), across=across, baseline=["loss.first=focal"])
+    text = render(table, "table", width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "Too narrow for" in text or width == 120
+
+
+def test_what_goes_across_stands_above_its_metrics(run, frame):
+    runs = [run(loss, dataset__name=data) for data in ("wine", "digits") for loss in ("a", "b")]
+    runs += [run("c", dataset__name="wine")]
+    table = tabulate(frame(*runs), metrics=["accuracy", "nll"], calibrations=["raw"], across=["dataset"])
+    assert render(table).splitlines()[2:8] == [
+        "      digits ───────────  wine ─────────────",
+        "loss  accuracy ↑  NLL ↓   accuracy ↑  NLL ↓",
+        "─────────────────────────────────────────────",
+        "a     0.9000*     0.3000* 0.9000*     0.3000*",
+        "b     0.9000*     0.3000* 0.9000*     0.3000*",
+        "c                         0.9000*     0.3000*",
+    ]
+
+
+def test_a_name_cannot_move_the_cursor_or_turn_the_reading_direction(run, frame):
+    text = render(tabulate(frame(run("a\x1b[2Jb\nc\u202ed"), run("plain"))), "table")
+    assert r"a\x1b[2Jb c\u202ed" in text
+    assert not set(text) & set("\x1b\u202e")
 
 
 def test_the_first_metric_stays_however_narrow_the_terminal(table):

@@ -1,0 +1,101 @@
+"""Where the names of points in a plot may stand without covering one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LETTER, LINE = 3.9, 8.5  # points that a letter and a line of 7-point type take
+NEAR = 5  # points from a point to its name
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+Domain = list[float]
+
+
+def placed(
+    points: Sequence[Mapping[str, Any]], width: float, height: float
+) -> tuple[list[dict[str, Any]], tuple[Domain, Domain]]:
+    """Give each point a place for its name, near it, within the plot and on no other name, point or interval.
+
+    Args:
+        points: `series`, `x`, `y` and the intervals `x_low`, `x_high`, `y_low`, `y_high`, None where there is none.
+        width: of the plot, points.
+        height: of the plot, points.
+
+    Returns:
+        The points with `label_x` and `label_y`, in data units, `align` (left or right of the name is there) and `far`:
+        whether a line should lead from the point to its name; and the domains of x and y.
+    """
+    domains = _domain(points, "x"), _domain(points, "y")
+
+    def across(value: float) -> float:
+        return (value - domains[0][0]) / (domains[0][1] - domains[0][0]) * width
+
+    def down(value: float) -> float:
+        return (domains[1][1] - value) / (domains[1][1] - domains[1][0]) * height
+
+    taken: list[Box] = []
+    for point in points:
+        x, y = across(point["x"]), down(point["y"])
+        taken.append((x - 3, y - 3, x + 3, y + 3))
+        if point["x_low"] is not None:
+            taken.append((across(point["x_low"]), y - 1, across(point["x_high"]), y + 1))
+        if point["y_low"] is not None:
+            taken.append((x - 1, down(point["y_high"]), x + 1, down(point["y_low"])))
+    result = []
+    for point in points:
+        x, y = across(point["x"]), down(point["y"])
+        length = len(str(point["series"])) * LETTER
+        spots = sorted(_spots(x, y), key=lambda spot: spot[3])
+        costs = [_cost(_box(spot, length), taken, width, height) for spot in spots]
+        best = min(range(len(spots)), key=lambda i: (round(costs[i]), i))
+        left, middle, align, distance = spots[best]
+        taken.append(_box(spots[best], length))
+        result.append(
+            {
+                **point,
+                "label_x": domains[0][0] + left / width * (domains[0][1] - domains[0][0]),
+                "label_y": domains[1][1] - middle / height * (domains[1][1] - domains[1][0]),
+                "align": align,
+                "far": distance > 2.5 * NEAR,
+            }
+        )
+    return result, domains
+
+
+def _spots(x: float, y: float) -> list[tuple[float, float, str, float]]:
+    """Where a name might begin or end: place, alignment and distance from its point."""
+    spots = []
+    for ring in (1, 1.8, 3, 4.5, 6.5, 9, 12):
+        for turn in range(16):
+            angle = math.pi * turn / 8
+            across, down = NEAR * ring * math.cos(angle), NEAR * ring * math.sin(angle)
+            align = "left" if across >= -1e-9 else "right"
+            # Beside the point before above or below it.
+            spots.append((x + across, y + down, align, NEAR * ring + abs(down) / 4))
+    return spots
+
+
+def _box(spot: tuple[float, float, str, float], length: float) -> Box:
+    at, middle, align, _ = spot
+    left = at if align == "left" else at - length
+    return left, middle - LINE / 2, left + length, middle + LINE / 2
+
+
+def _cost(box: Box, taken: Sequence[Box], width: float, height: float) -> float:
+    """Square points covered, and ten for each square point outside the plot."""
+    left, top, right, bottom = box
+    inside = max(0.0, min(right, width) - max(left, 0)) * max(0.0, min(bottom, height) - max(top, 0))
+    covered = sum(
+        max(0.0, min(right, other[2]) - max(left, other[0])) * max(0.0, min(bottom, other[3]) - max(top, other[1]))
+        for other in taken
+    )
+    return covered + 10 * ((right - left) * (bottom - top) - inside)
+
+
+def _domain(points: Sequence[Mapping[str, Any]], axis: str) -> Domain:
+    ends = [point[key] for point in points for key in (axis, f"{axis}_low", f"{axis}_high") if point[key] is not None]
+    low, high = min(ends), max(ends)
+    margin = (high - low) * 0.1 or abs(high) * 0.05 or 1.0
+    return [low - margin, high + margin]

@@ -1,0 +1,115 @@
+"""Rows for figures of what `lossbench evaluate --pictures` has kept: features of the last layer, images with masks."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lossbench.errors import ConfigError, RequestError
+from lossbench.predictions import IGNORE_INDEX
+from lossbench.report.example_charts import class_colour
+from lossbench.report.series import Rows, Series, class_names
+
+MOST_OF_A_CLASS = 200  # points of a cloud: more hide one another
+SHARP = 200  # pixels that a picture has at least, so that no printer blurs those of the image
+
+
+def projections(series: Sequence[Series], classes: Sequence[str] | None = None) -> Rows:
+    """Return the points of `example_charts.features`, of the first run of each series.
+
+    The plane goes through the templates of three classes, the weights of the last layer: an orthonormal basis of it is
+    found by QR, from the first template on, and features are projected onto it.
+
+    Args:
+        series: of runs.
+        classes: three, by name or number; None for the first three.
+
+    Raises:
+        ConfigError: if they are not three of the classes.
+        StoreError: if a run has no features.
+    """
+    rows: Rows = []
+    for one in series:
+        kept = one.store.arrays(str(one.sources[0]), "features")
+        templates, targets = kept["templates"].astype(np.float64), kept["test_targets"]
+        names = class_names(one, len(templates))
+        chosen = _three(classes or names[:3], names)
+        basis, _ = np.linalg.qr((templates[chosen[1:]] - templates[chosen[0]]).T)
+        plane = (kept["test_features"].astype(np.float64) - templates[chosen[0]]) @ basis
+        for k in chosen:
+            for x, y in plane[targets == k][:MOST_OF_A_CLASS]:
+                rows.append({"series": one.label, "label": names[k], "x": float(x), "y": float(y)})
+    if not rows:
+        raise RequestError("none of the examples kept is of these classes")
+    return rows
+
+
+def grid(series: Sequence[Series]) -> tuple[Rows, Rows, float]:
+    """Return `pictures`, `classes` and `aspect` of `example_charts.panels`, of the first run of each series.
+
+    One series has its confidence beside its prediction; several have their predictions side by side.
+
+    Raises:
+        RequestError: if they show different images.
+        StoreError: if a run has none.
+    """
+    kept = [one.store.arrays(str(one.sources[0]), "examples") for one in series]
+    first = kept[0]
+    if any(not np.array_equal(first["images"], other["images"]) for other in kept):
+        raise RequestError("these runs are of different images; choose one data set with --where dataset=NAME")
+    num_classes = 1 + max(int(arrays[name].max()) for arrays in kept for name in ("targets", "predicted"))
+    names = class_names(series[0], num_classes)
+    columns: dict[str, list[NDArray[np.uint8]]] = {
+        "image": [_picture(image) for image in first["images"]],
+        "truth": [_mask(mask) for mask in first["targets"]],
+    }
+    for one, arrays in zip(series, kept, strict=True):
+        heading = one.label if len(series) > 1 else "prediction"
+        columns[heading] = [_mask(mask) for mask in arrays["predicted"]]
+    if len(series) == 1:
+        columns["confidence"] = [_picture(255 * sure[..., None]) for sure in first["confidence"]]
+    rows: Rows = [
+        {"row": i, "column": name, "url": _url(picture)}
+        for name, pictures in columns.items()
+        for i, picture in enumerate(pictures)
+    ]
+    height, width = first["targets"].shape[1:]
+    return rows, [{"label": name, "colour": class_colour(k)} for k, name in enumerate(names)], height / width
+
+
+def _three(classes: Sequence[str], names: Sequence[str]) -> list[int]:
+    numbers = {**{str(k): k for k in range(len(names))}, **{name: k for k, name in enumerate(names)}}
+    chosen = [numbers[name] for name in classes if name in numbers]
+    if len(set(chosen)) != 3 or len(classes) != 3:
+        raise ConfigError(
+            f"--classes must be three of {', '.join(names[:20])}, or their numbers from 0; got {','.join(classes)}"
+        )
+    return chosen
+
+
+def _picture(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """An image [H, W, C] of bytes or of any other numbers, as RGB."""
+    if image.dtype != np.uint8 and not (image.min() >= 0 and 1 < image.max() <= 255):
+        image = 255 * (image - image.min()) / max(float(np.ptp(image)), 1e-12)
+    channels = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+    return np.asarray(channels.round(), dtype=np.uint8)
+
+
+def _mask(mask: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Class colours; white where there is no label."""
+    colours = [tuple(int(class_colour(k)[i : i + 2], 16) for i in (1, 3, 5)) for k in range(int(mask.max()) + 1)]
+    palette = np.array([*colours, (255, 255, 255)], dtype=np.uint8)
+    return palette[np.where(mask == IGNORE_INDEX, -1, mask)]
+
+
+def _url(picture: NDArray[np.uint8]) -> str:
+    times = -(-SHARP // picture.shape[1])
+    buffer = io.BytesIO()
+    Image.fromarray(picture.repeat(times, axis=0).repeat(times, axis=1)).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
