@@ -16,6 +16,7 @@ import traceback
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from lossbench import claims
 from lossbench.errors import DataError, StoreError, did_you_mean
 
 if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
@@ -53,6 +55,7 @@ class Store:
     def __init__(self, results_dir: str | Path) -> None:
         """Name the folder; nothing is written before there is something to write."""
         self.runs = Path(results_dir) / "runs"
+        self.claims = Path(results_dir) / "claims"
 
     def path(self, run_id: str) -> Path:
         """Return the folder of a finished run."""
@@ -71,6 +74,20 @@ class Store:
         if not self.runs.is_dir():
             return []
         return sorted(path.name for path in self.runs.iterdir() if path.is_dir() and not path.name.endswith(PARTIAL))
+
+    # Who trains what
+
+    def claim(self, run_id: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Claim a run for this process; see `lossbench.claims.claim`."""
+        return claims.claim(self.claims / run_id, wait=wait)
+
+    def held(self, run_id: str) -> bool:
+        """Whether a process that is alive is training a run."""
+        return claims.held(self.claims / run_id)
+
+    def holder(self, run_id: str) -> str:
+        """Say which process that is."""
+        return claims.holder(self.claims / run_id)
 
     # Writing
 
@@ -91,7 +108,9 @@ class Store:
 
         temporary = self.partial(run_id) / "checkpoint.tmp"
         torch.save(vars(state), temporary)
+        _sync(temporary)  # else a power cut can leave the new name with nothing behind it
         temporary.replace(temporary.with_suffix(".pt"))
+        _sync(temporary.parent)
 
     def load_checkpoint(self, run_id: str) -> State | None:
         """Return where an interrupted run stopped, or None if it left no checkpoint."""
@@ -129,22 +148,40 @@ class Store:
             writer.writeheader()
             writer.writerows(history)
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        for path in (*folder.iterdir(), folder):
+            _sync(path)
         replaced = folder.with_name(run_id + ".replaced" + PARTIAL)
+        shutil.rmtree(replaced, ignore_errors=True)  # where a process died just below
         if self.finished(run_id):
             self.path(run_id).rename(replaced)
         folder.rename(self.path(run_id))
-        shutil.rmtree(replaced, ignore_errors=True)
+        _sync(self.runs)
+        self.tidy(run_id)
 
-    def fail(self, run_id: str, error: Exception) -> None:
-        """Record why a run failed."""
+    def untidy(self, run_id: str) -> bool:
+        """Whether a finished run has leftovers: of a process that died at the end, or is training it again."""
+        return any(path.exists() for path in (*self._leftovers(run_id), self.claims / run_id))
+
+    def tidy(self, run_id: str) -> None:
+        """Drop what a finished run needs no more. Only for whoever holds the claim on it."""
+        for path in self._leftovers(run_id):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _leftovers(self, run_id: str) -> tuple[Path, ...]:
+        return self.path(run_id) / "checkpoint.pt", self.partial(run_id), self.partial(run_id + ".replaced")
+
+    def fail(self, run_id: str, error: Exception, message: str) -> None:
+        """Record why a run failed, in words, and where."""
         folder = self.partial(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(
             folder / "failure.json",
             {
                 "error": type(error).__name__,
-                "message": str(error),
+                "message": message,
                 "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "traceback": traceback.format_exception(error),
             },
@@ -211,6 +248,16 @@ class Store:
             raise StoreError(f"{run_id} has no {name} to draw; lossbench evaluate --pictures {run_id} makes them")
         return read_npz(self.path(run_id) / f"{name}.npz")
 
+    def failure(self, run_id: str) -> str | None:
+        """Return why a run failed that was not trained again since; None where it did not."""
+        path = self.partial(run_id) / "failure.json"
+        if not path.is_file():
+            return None
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["message"])
+        except (ValueError, KeyError, TypeError):
+            return f"{path} cannot be read"
+
     def weights(self, run_id: str) -> dict[str, Tensor]:
         """Return a run's stored model."""
         from safetensors.torch import load_file
@@ -230,11 +277,7 @@ class Store:
                     yield RunInfo(run_id, "unreadable", None, changed, str(error))
                     continue
                 yield RunInfo(run_id, "finished", seconds, changed)
-            elif (folder / "failure.json").is_file():
-                try:
-                    message = str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["message"])
-                except (ValueError, KeyError, TypeError):
-                    message = f"{folder / 'failure.json'} cannot be read"
+            elif (message := self.failure(run_id)) is not None:
                 yield RunInfo(run_id, "failed", None, changed, message)
             else:
                 yield RunInfo(run_id, "interrupted", None, changed)
@@ -365,4 +408,14 @@ def _finite(value: Any) -> Any:
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
     temporary.replace(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk and not in a cache that a power cut empties."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
