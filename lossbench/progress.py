@@ -27,11 +27,12 @@ class Outcome:
     """What came of one run."""
 
     run_id: str
-    status: str  # finished, skipped or failed
+    status: str  # finished, skipped, failed, or claimed by another process that is training it
     message: str = ""
     objective: float = math.nan  # validation nll, for a sweeper that optimises
     summary: str = ""  # the line to print for it
     config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # of one that has numbers
+    overrides: tuple[str, ...] = ()  # what made a claimed one, for when it comes to it again
 
     def __float__(self) -> float:
         """The number that Hydra's optimising sweepers minimise."""
@@ -66,6 +67,9 @@ class Silent:
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Say how an epoch ended."""
+
+    def waiting(self, run_id: str, holder: str) -> None:
+        """Say that another process is training a run, and that this one waits for it."""
 
     def done(self, outcome: Outcome) -> None:
         """Say that a run is finished, skipped or failed."""
@@ -111,6 +115,10 @@ class Lines(_Counting):
         if time.monotonic() - self.spoken >= LINE_EVERY:
             self.spoken = time.monotonic()
             self._say(f"{self.run_id}: epoch {_epoch(row, epochs)}")
+
+    def waiting(self, run_id: str, holder: str) -> None:
+        """Say who is training a run."""
+        self._say(f"{run_id}: waiting for {holder or 'another process'}, which is training it")
 
     def done(self, outcome: Outcome) -> None:
         """Say that a run ended, and how long the rest will take."""
@@ -169,6 +177,10 @@ class Bars(_Counting):
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Move a run's bar."""
         self.progress.update(self.current, completed=row["epoch"], info=_epoch(row, epochs))
+
+    def waiting(self, run_id: str, holder: str) -> None:
+        """Say who is training a run."""
+        self.name.plain = f"{run_id}: waiting for {holder or 'another process'}, which is training it"
 
     def done(self, outcome: Outcome) -> None:
         """Move the sweep's bar."""

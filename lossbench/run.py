@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import platform
 import resource
@@ -28,16 +30,25 @@ from lossbench.teacher import go_on_from, load_teacher, with_teacher
 from lossbench.training import State, Trained, step_flops, train
 
 CHECKPOINT_EVERY = 10.0  # seconds
+CHECKPOINT_SHARE = 0.02  # of the time at most
 
 
 def execute(
-    config: Config, *, force: bool = False, display: Silent | None = None, overrides: tuple[str, ...] = ()
+    config: Config,
+    *,
+    force: bool = False,
+    retry_failed: bool = False,
+    wait: bool = True,
+    display: Silent | None = None,
+    overrides: tuple[str, ...] = (),
 ) -> Outcome:
     """Train a run unless it is finished, its teacher before it.
 
     Args:
         config: as `lossbench.checking.check` returns it.
-        force: train it again where it is finished.
+        force: train it again where it is finished or has failed.
+        retry_failed: train it again where it has failed.
+        wait: for another process that is training it; else such a run comes back as `claimed`.
         display: told how it goes.
         overrides: what the user typed for this run, for the record.
 
@@ -50,39 +61,91 @@ def execute(
     try:
         complete = with_teacher(config, store)
         name = run_id(complete)
-        if store.finished(name) and not force:
+        if store.finished(name) and not force and not store.untidy(name):
             outcome = _outcome(name, "skipped", store.metrics(name), complete)
         else:
-            train_teacher(config, complete, display)
-            outcome = _train(name, complete, store, force, display, overrides)
+            outcome = _claimed(name, config, complete, store, force, retry_failed, wait, display, overrides)
     except Exception as error:
-        if name != "?":
-            store.fail(name, error)
         outcome = Outcome(name, "failed", str(error) or type(error).__name__)
-    display.done(outcome)
+    if outcome.status != "claimed":
+        display.done(outcome)
     return outcome
 
 
-def train_teacher(config: Config, complete: Config, display: Silent) -> None:
+def _claimed(
+    name: str,
+    config: Config,
+    complete: Config,
+    store: Store,
+    force: bool,
+    retry_failed: bool,
+    wait: bool,
+    display: Silent,
+    overrides: tuple[str, ...],
+) -> Outcome:
+    """Train a run that no other process is training."""
+    if wait and store.held(name):
+        display.waiting(name, store.holder(name))
+    with store.claim(name, wait=wait) as ours:
+        if not ours:
+            return Outcome(name, "claimed", overrides=overrides)
+        if store.finished(name) and not force:  # by whoever held it
+            store.tidy(name)
+            return _outcome(name, "skipped", store.metrics(name), complete)
+        _check_not_failed(name, store, force or retry_failed)
+        try:
+            train_teacher(config, complete, display, retry_failed=force or retry_failed)
+            return _train(name, complete, store, force, display, overrides)
+        except Exception as error:
+            raise _recorded(name, config, store, error) from error
+
+
+def _check_not_failed(name: str, store: Store, retry: bool) -> None:
+    """What failed once would mostly fail again, after as long a time."""
+    message = None if retry else store.failure(name)
+    if message is not None:
+        raise RunError(f"{message} (it failed before; --retry-failed trains it again)")
+
+
+def _recorded(name: str, config: Config, store: Store, error: Exception) -> RunError:
+    """Record a failure with its run, in words that say what to do about it where that is known."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        text = f"out of memory; a smaller batch_size than {config['batch_size']} or a smaller model needs less ({text})"
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        text = f"no space left where {store.runs} is; what was complete is kept"
+    with contextlib.suppress(OSError):  # the disk may be full
+        store.fail(name, error, text)
+    return RunError(text)
+
+
+def train_teacher(config: Config, complete: Config, display: Silent, *, retry_failed: bool = False) -> None:
     """Train a student's teacher unless there is none, or it is finished.
 
     Args:
         config: the student's, as `lossbench.checking.check` returns it.
         complete: the same, as `lossbench.teacher.with_teacher` returns it.
         display: told how it goes.
+        retry_failed: train it again where it has failed.
 
     Raises:
-        RunError: if the teacher fails.
+        RunError: if the teacher fails, or has.
     """
     store = Store(config["results_dir"])
     if complete["teacher"] is None or store.finished(complete["teacher"]["id"]):
         return
     name: str = complete["teacher"]["id"]
-    try:
-        _train(name, teacher_config(config), store, False, display, ())
-    except Exception as error:
-        store.fail(name, error)
-        raise RunError(f"its teacher {name} failed: {error}") from error
+    # Whoever trains a teacher waits for nobody, so that students who wait for theirs cannot wait for each other.
+    with store.claim(name, wait=True):
+        if store.finished(name):
+            return
+        settings = teacher_config(config)
+        try:
+            _check_not_failed(name, store, retry_failed)
+            _train(name, settings, store, False, display, ())
+        except Exception as error:
+            text = str(error) if isinstance(error, RunError) else str(_recorded(name, settings, store, error))
+            raise RunError(f"its teacher {name} failed: {text}") from error
 
 
 def _train(
@@ -100,43 +163,44 @@ def _train(
     earlier = state.seconds
     store.start(name, config)
     display.run(name, config["epochs"])
-    saved = time.monotonic()
+    saved, pause = time.monotonic(), CHECKPOINT_EVERY
 
     def on_epoch(state: State) -> None:
-        nonlocal saved
+        nonlocal saved, pause
         display.epoch(state.history[-1], config["epochs"])
-        if state.epoch < config["epochs"] and time.monotonic() - saved >= CHECKPOINT_EVERY:
+        begun = time.monotonic()
+        if state.epoch < config["epochs"] and begun - saved >= pause:
             store.save_checkpoint(name, state)
             saved = time.monotonic()
+            pause = max(CHECKPOINT_EVERY, (saved - begun) / CHECKPOINT_SHARE)
 
-    with store.training(name):
-        trained = train(
-            experiment,
-            epochs=config["epochs"],
-            batch_size=config["batch_size"],
-            seed=config["seed"],
-            keep=config["keep"],
-            teacher=teacher,
-            state=state,
-            on_epoch=on_epoch,
-        )
-        predictions = {
-            "val_logits": trained.val_logits.numpy(),
-            "val_targets": trained.val_targets.numpy(),
-            "test_logits": trained.test_logits.numpy(),
-            "test_targets": trained.test_targets.numpy(),
-        }
-        beside = {**_of_the_teacher(config, store), **_old_and_new(predictions, experiment.dataset.old_classes)}
-        measured = {**measure(predictions, experiment.loss.link, config["metrics"]), "beside": beside}
-        store.commit(
-            name,
-            metrics=measured,
-            predictions=predictions,
-            history=trained.history,
-            environment=_environment(config, experiment, trained, earlier + time.perf_counter() - started, overrides),
-            weights=trained.weights,
-        )
-        return _outcome(name, "finished", measured, config)
+    trained = train(
+        experiment,
+        epochs=config["epochs"],
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        keep=config["keep"],
+        teacher=teacher,
+        state=state,
+        on_epoch=on_epoch,
+    )
+    predictions = {
+        "val_logits": trained.val_logits.numpy(),
+        "val_targets": trained.val_targets.numpy(),
+        "test_logits": trained.test_logits.numpy(),
+        "test_targets": trained.test_targets.numpy(),
+    }
+    beside = {**_of_the_teacher(config, store), **_old_and_new(predictions, experiment.dataset.old_classes)}
+    measured = {**measure(predictions, experiment.loss.link, config["metrics"]), "beside": beside}
+    store.commit(
+        name,
+        metrics=measured,
+        predictions=predictions,
+        history=trained.history,
+        environment=_environment(config, experiment, trained, earlier + time.perf_counter() - started, overrides),
+        weights=trained.weights,
+    )
+    return _outcome(name, "finished", measured, config)
 
 
 def _of_the_teacher(config: Config, store: Store) -> dict[str, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import json
 import math
 import os
@@ -19,6 +18,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lossbench import index
+from lossbench import claims, index
 from lossbench.errors import DataError, StoreError, did_you_mean
 from lossbench.record import SCHEMA, SPLITS, Record, read_config, read_json, record
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:  # torch and pandas take a second each to import: only the met
 PARTIAL = ".partial"
 REPLACED = ".replaced" + PARTIAL  # a finished run that is trained again, while the new one takes its place
 FOREIGN = "holds no run"
-RUNNING = "running.lock"  # in the folder of a run in progress
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Store:
     def __init__(self, results_dir: str | Path) -> None:
         """Name the folder; nothing is written before there is something to write."""
         self.runs = Path(results_dir) / "runs"
+        self.claims = Path(results_dir) / "claims"
 
     def path(self, run_id: str) -> Path:
         """Return the folder of a finished run."""
@@ -81,6 +81,20 @@ class Store:
             if not path.name.endswith(PARTIAL) and not path.name.startswith(".") and path.is_dir()
         )
 
+    # Who trains what
+
+    def claim(self, run_id: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Claim a run for this process; see `lossbench.claims.claim`."""
+        return claims.claim(self.claims / run_id, wait=wait)
+
+    def held(self, run_id: str) -> bool:
+        """Whether a process that is alive is training a run."""
+        return claims.held(self.claims / run_id)
+
+    def holder(self, run_id: str) -> str:
+        """Say which process that is."""
+        return claims.holder(self.claims / run_id)
+
     # Writing
 
     def start(self, run_id: str, config: Mapping[str, Any]) -> None:
@@ -89,17 +103,6 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.json").unlink(missing_ok=True)
         _write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-
-    @contextlib.contextmanager
-    def training(self, run_id: str) -> Iterator[None]:
-        """Hold a lock for as long as this process trains a run, by which others can tell that it is running.
-
-        The operating system drops it when the process ends, however it ends: a number of a process would stay.
-        """
-        with (self.partial(run_id) / RUNNING).open("w") as file:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
 
     def discard(self, run_id: str) -> None:
         """Drop what an interrupted run has left."""
@@ -111,7 +114,9 @@ class Store:
 
         temporary = self.partial(run_id) / "checkpoint.tmp"
         torch.save(vars(state), temporary)
+        _sync(temporary)  # else a power cut can leave the new name with nothing behind it
         temporary.replace(temporary.with_suffix(".pt"))
+        _sync(temporary.parent)
 
     def load_checkpoint(self, run_id: str) -> State | None:
         """Return where an interrupted run stopped, or None if it left no checkpoint."""
@@ -149,23 +154,40 @@ class Store:
             writer.writeheader()
             writer.writerows(history)
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
-        for done_with in ("checkpoint.pt", RUNNING):
-            (folder / done_with).unlink(missing_ok=True)
+        for path in (*folder.iterdir(), folder):
+            _sync(path)
         replaced = folder.with_name(run_id + REPLACED)
+        shutil.rmtree(replaced, ignore_errors=True)  # where a process died just below
         if self.finished(run_id):
             self.path(run_id).rename(replaced)
         folder.rename(self.path(run_id))
-        shutil.rmtree(replaced, ignore_errors=True)
+        _sync(self.runs)
+        self.tidy(run_id)
 
-    def fail(self, run_id: str, error: Exception) -> None:
-        """Record why a run failed."""
+    def untidy(self, run_id: str) -> bool:
+        """Whether a finished run has leftovers: of a process that died at the end, or is training it again."""
+        return any(path.exists() for path in (*self._leftovers(run_id), self.claims / run_id))
+
+    def tidy(self, run_id: str) -> None:
+        """Drop what a finished run needs no more. Only for whoever holds the claim on it."""
+        for path in self._leftovers(run_id):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _leftovers(self, run_id: str) -> tuple[Path, ...]:
+        return self.path(run_id) / "checkpoint.pt", self.partial(run_id), self.runs / (run_id + REPLACED)
+
+    def fail(self, run_id: str, error: Exception, message: str) -> None:
+        """Record why a run failed, in words, and where."""
         folder = self.partial(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(
             folder / "failure.json",
             {
                 "error": type(error).__name__,
-                "message": str(error),
+                "message": message,
                 "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "traceback": traceback.format_exception(error),
             },
@@ -227,6 +249,16 @@ class Store:
             raise StoreError(f"{run_id} has no {name} to draw; lossbench evaluate --pictures {run_id} makes them")
         return read_npz(self.path(run_id) / f"{name}.npz")
 
+    def failure(self, run_id: str) -> str | None:
+        """Return why a run failed that was not trained again since; None where it did not."""
+        path = self.partial(run_id) / "failure.json"
+        if not path.is_file():
+            return None
+        try:
+            return str(read_json(path)["message"])
+        except (StoreError, KeyError):
+            return f"{path} cannot be read"
+
     def weights(self, run_id: str) -> dict[str, Tensor]:
         """Return a run's stored model."""
         from safetensors.torch import load_file
@@ -254,14 +286,10 @@ class Store:
                     yield RunInfo(run_id, "unreadable", None, changed, str(error))
                     continue
                 yield RunInfo(run_id, "finished", seconds, changed)
-            elif (folder / "failure.json").is_file():
-                try:
-                    message = str(read_json(folder / "failure.json")["message"])
-                except (StoreError, KeyError):
-                    message = f"{folder / 'failure.json'} cannot be read"
+            elif self.held(run_id):
+                yield RunInfo(run_id, "running", time.time() - (self.claims / run_id).stat().st_mtime, changed)
+            elif (message := self.failure(run_id)) is not None:
                 yield RunInfo(run_id, "failed", None, changed, message)
-            elif _locked(folder / RUNNING):
-                yield RunInfo(run_id, "running", time.time() - (folder / RUNNING).stat().st_mtime, changed)
             else:
                 yield RunInfo(run_id, "interrupted", None, changed)
 
@@ -364,18 +392,6 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _locked(path: Path) -> bool:
-    """Whether a process holds a lock on a file."""
-    try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     _write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
 
@@ -399,4 +415,14 @@ def _finite(value: Any) -> Any:
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
     temporary.replace(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk and not in a cache that a power cut empties."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

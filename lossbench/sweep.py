@@ -27,13 +27,24 @@ class _Task:
     """One run of a sweep, in whichever process the launcher calls it."""
 
     force: bool
+    retry_failed: bool
+    wait: bool  # for a run that another process is training, rather than coming to it again at the end
     display: Silent
 
     def __call__(self, config: Config, overrides: tuple[str, ...]) -> Outcome:
-        return run.execute(checking.check(config), force=self.force, display=self.display, overrides=overrides)
+        return run.execute(
+            checking.check(config),
+            force=self.force,
+            retry_failed=self.retry_failed,
+            wait=self.wait,
+            display=self.display,
+            overrides=overrides,
+        )
 
 
-def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, quiet: bool) -> list[Outcome]:
+def train(
+    overrides: Sequence[str], *, config_dir: Path | None, force: bool, quiet: bool, retry_failed: bool = False
+) -> list[Outcome]:
     """Train every run that the overrides ask for, and print what came of each.
 
     Args:
@@ -41,6 +52,7 @@ def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, qui
         config_dir: a folder of the user's own configs.
         force: train finished runs again.
         quiet: print results only.
+        retry_failed: train again what has failed before.
 
     Returns:
         An outcome per run.
@@ -54,11 +66,25 @@ def train(overrides: Sequence[str], *, config_dir: Path | None, force: bool, qui
         planned = [] if plan.runs is None else _checked(plan.runs, overrides, force)
         display.begin((len(plan.runs or ()) if plan.in_process else len(planned)) or None)
         if not plan.in_process:
-            _train_teachers(plan.runs or (), display)
+            _train_teachers(plan.runs or (), force or retry_failed, display)
         with _watching([] if plan.in_process else planned, force, display):
-            returned = hydra.multirun(overrides, _Task(force, display))
+            # A sweeper that decides as it goes needs the value of each run before the next.
+            returned = hydra.multirun(overrides, _Task(force, retry_failed, plan.runs is None, display))
+        returned = [_come_again(outcome, plan.runs or (), force, retry_failed, display) for outcome in returned]
     outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
+
+
+def _come_again(outcome: Outcome, runs: Sequence[Config], force: bool, retry_failed: bool, display: Silent) -> Outcome:
+    """Wait for a run that another process was training when its turn came, or train it where that one has died."""
+    if outcome.status != "claimed":
+        return outcome
+    for settings in map(checking.check, runs):
+        if config.run_id(with_teacher(settings, Store(settings["results_dir"]))) == outcome.run_id:
+            return run.execute(
+                settings, force=force, retry_failed=retry_failed, display=display, overrides=outcome.overrides
+            )
+    raise AssertionError(f"{outcome.run_id} is none of the sweep's runs")
 
 
 def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> list[Config]:
@@ -138,7 +164,7 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(f"results_dir must be a folder to write to; {there} is not one")
 
 
-def _train_teachers(runs: Sequence[Config], display: Silent) -> None:
+def _train_teachers(runs: Sequence[Config], retry_failed: bool, display: Silent) -> None:
     """Before other processes train students side by side, who would all train the same teacher at once.
 
     One that fails is left to its students to report.
@@ -151,7 +177,7 @@ def _train_teachers(runs: Sequence[Config], display: Silent) -> None:
             continue
         seen.add(complete["teacher"]["id"])
         with contextlib.suppress(RunError):
-            run.train_teacher(settings, complete, display)
+            run.train_teacher(settings, complete, display, retry_failed=retry_failed)
 
 
 @contextlib.contextmanager

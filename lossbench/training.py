@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,7 +108,7 @@ def train(
         seen = f"{state.order}/{batch_size}/".encode() + order.numpy().tobytes()
         state.order = hashlib.sha256(seen).hexdigest()
         augmentation = generator(seed, "augmentation", epoch)
-        total = torch.zeros((), device=device.name)
+        total, losses = torch.zeros((), device=device.name), torch.zeros(steps, device=device.name)
         for batch in order.to(device.name).split(batch_size):
             factor = experiment.schedule(step, epochs * steps)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
@@ -121,6 +121,7 @@ def train(
             loss = experiment.loss.function(logits.float(), targets, **extras.of(dataset.train, inputs, batch))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            losses[step % steps] = loss.detach()
             step += 1
             if step % steps == 0:
                 # Once an epoch, of its last step: a norm at every step costs a small model more than it tells.
@@ -140,10 +141,9 @@ def train(
             "seconds": time.perf_counter() - started,
         }
         if not math.isfinite(row["train_loss"]):
-            raise DivergedError(
-                f"the loss became {row['train_loss']} in epoch {epoch + 1} "
-                f"(learning rate {row['learning_rate']:g}); a lower learning rate or a warm-up may help"
-            )
+            before = state.history[-1]["train_loss"] if state.history else math.nan
+            rates = [base_rates[-1] * experiment.schedule(epoch * steps + i, epochs * steps) for i in range(steps)]
+            raise DivergedError(_diverged(losses.tolist(), rates, epoch + 1, before))
         if keep == "last" or row["val_accuracy"] >= state.best_accuracy:
             state.best_accuracy = row["val_accuracy"]
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -165,6 +165,17 @@ def train(
         test_targets=test_targets.cpu(),
         fingerprints={**dataset.fingerprints, "initial_weights": initial, "batch_order": state.order},
         seconds=state.seconds,
+    )
+
+
+def _diverged(losses: Sequence[float], rates: Sequence[float], epoch: int, before: float) -> str:
+    """Say at which step of an epoch the loss went astray, and what it was until then."""
+    first = next(i for i, value in enumerate(losses) if not math.isfinite(value))
+    last = losses[first - 1] if first else before
+    history = f"it was {last:.4g} a step before" if first else f"its mean was {last:.4g} in the epoch before"
+    return (
+        f"the loss became {losses[first]} at step {first + 1} of {len(losses)} in epoch {epoch}, at learning rate "
+        f"{rates[first]:g}{'' if math.isnan(last) else f'; {history}'}; a lower learning rate or a warm-up may help"
     )
 
 

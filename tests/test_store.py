@@ -185,6 +185,7 @@ def test_a_failed_run_is_recorded_and_the_next_try_may_succeed(tmp_path: Path) -
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(run, "CHECKPOINT_SHARE", math.inf)
     config = small(tmp_path, "epochs=4", "optimizer=adamw")
     store = Store(tmp_path / "results")
     name = run_id(config)
@@ -309,7 +310,7 @@ def test_runs_that_are_not_finished_are_counted(tmp_path: Path) -> None:
     commit(store)
     for name in ("b", "c", "d"):
         store.start(name, {})
-    store.fail("b", ValueError("no"))
+    store.fail("b", ValueError("no"), "no")
     store.fail("c", ValueError("no"))
     (store.partial("b") / "failure.json").write_text("[" * 100_000)
     frame, lines = store.frame()

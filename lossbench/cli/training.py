@@ -15,6 +15,7 @@ def train(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
     force: Annotated[bool, typer.Option("--force", help="Train finished runs again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train again what has failed before.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the results and nothing else.")] = False,
     multirun: Annotated[
         bool, typer.Option("--multirun", "-m", help="Accepted for Hydra's sake: a sweep is whatever sweeps.")
@@ -30,7 +31,9 @@ def train(
     from lossbench.settings import sentence, told_apart
 
     try:
-        outcomes = sweep.train(overrides or [], config_dir=config_dir, force=force, quiet=quiet)
+        outcomes = sweep.train(
+            overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
+        )
     except KeyboardInterrupt:
         again = shlex.join(["lossbench", *sys.argv[1:]])
         then = "starts them again" if force else "goes on"

@@ -91,9 +91,9 @@ def test_a_run_whose_config_cannot_be_read_is_listed_all_the_same(four: Store) -
     assert "wine-linear-label_smoothing-s0-aaaaaaaa  finished" in listing(infos, configs, 80)
 
 
-def test_a_run_is_running_while_a_process_holds_its_lock_and_interrupted_after(four: Store) -> None:
+def test_a_run_is_running_while_a_process_claims_it_and_interrupted_after(four: Store) -> None:
     name = "wine-linear-brier-s0-dddddddd"
-    with four.training(name):
+    with four.claim(name, wait=False):
         assert ids(four, status="running") == [name]
         assert chosen(four, [], "running", None)[0][0].seconds == pytest.approx(0, abs=30)
     assert ids(four, status="interrupted") == [name]

@@ -1,0 +1,85 @@
+"""Which process trains a run: a lock that ends with the process that holds it, however that ends.
+
+The lock is BSD's `flock`, which Linux also keeps across machines on NFS (since 2.6.12) and on cluster file systems
+mounted with it. Nothing has to guess whether a claim is stale: the kernel drops those of dead processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def claim(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Claim what a file stands for, until the block or the process ends.
+
+    Args:
+        path: the file, made for the purpose and removed afterwards. It says who holds it.
+        wait: until whoever holds it lets go. Ctrl-C ends the waiting.
+
+    Returns:
+        Whether it is ours.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                warnings.warn(
+                    f"{path.parent} is on a file system without locks: see that no other process trains these runs",
+                    stacklevel=3,
+                )
+            if not _is_still(path, file.fileno()):  # its last holder removed it while we waited
+                continue
+            try:
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
+                file.flush()
+                yield True
+            finally:
+                path.unlink(missing_ok=True)  # before the lock goes, so that whoever waits sees that it is gone
+            return
+
+
+def holder(path: Path) -> str:
+    """Say who holds a claim, as far as its file tells; empty where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def held(path: Path) -> bool:
+    """Whether a process that is alive holds a claim."""
+    try:
+        with path.open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
