@@ -311,7 +311,7 @@ def test_runs_that_are_not_finished_are_counted(tmp_path: Path) -> None:
     for name in ("b", "c", "d"):
         store.start(name, {})
     store.fail("b", ValueError("no"), "no")
-    store.fail("c", ValueError("no"))
+    store.fail("c", ValueError("no"), "no")
     (store.partial("b") / "failure.json").write_text("[" * 100_000)
     frame, lines = store.frame()
     assert set(frame["run"]) == {NAME}
