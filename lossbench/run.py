@@ -142,10 +142,12 @@ def train_teacher(config: Config, complete: Config, display: Silent, *, retry_fa
         settings = teacher_config(config)
         try:
             _check_not_failed(name, store, retry_failed)
+        except RunError as error:
+            raise RunError(f"its teacher {name} failed: {error}") from error
+        try:
             _train(name, settings, store, False, display, ())
         except Exception as error:
-            text = str(error) if isinstance(error, RunError) else str(_recorded(name, settings, store, error))
-            raise RunError(f"its teacher {name} failed: {text}") from error
+            raise RunError(f"its teacher {name} failed: {_recorded(name, settings, store, error)}") from error
 
 
 def _train(
