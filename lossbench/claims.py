@@ -10,11 +10,13 @@ import errno
 import fcntl
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LOOKS = (0.001, 0.005, 0.02)  # seconds between tries: a look at a claim takes microseconds
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -33,7 +35,7 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
     while True:
         with path.open("a+", encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                _lock(file.fileno(), wait=wait)
             except BlockingIOError:
                 yield False
                 return
@@ -69,11 +71,27 @@ def held(path: Path) -> bool:
     try:
         with path.open("r", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # not there, not ours to open, or on a file system without locks
+        return False
     return False
+
+
+def _lock(descriptor: int, *, wait: bool) -> None:
+    """Lock a file; without waiting for more than whoever looks for a moment whether it is held."""
+    if wait:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return
+    for pause in (*LOOKS, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+        else:
+            return
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -8,7 +8,8 @@ LossbenchError
 │   ├── StoreError      a stored run that is missing or unreadable
 │   └── ShapeError      tensors that do not fit together (also a ValueError)
 └── RunError            a run failed while it trained: exit code 1, the others go on
-    └── DivergedError   the loss became nan or infinite
+    ├── DivergedError   the loss became nan or infinite
+    └── TeacherError    a student has no teacher, for that failed
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class RunError(LossbenchError):
 
 class DivergedError(RunError):
     """The training loss became nan or infinite."""
+
+
+class TeacherError(RunError):
+    """The teacher of a student failed."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -110,7 +110,8 @@ def calibrated_log_probs(
         raise ConfigError(f"no calibration named {name!r}{did_you_mean(name, calibration.CALIBRATIONS)}")
     if f"{split}_logits" not in predictions or (name != "raw" and "val_logits" not in predictions):
         raise DataError("there is no validation part to show, or to fit a calibration on")
-    log_probs = through(predictions, link)
+    needed = {split} if name == "raw" else {split, "val"}
+    log_probs = through({key: of for key, of in predictions.items() if key.partition("_")[0] in needed}, link)
     return fit(name, log_probs, predictions)(log_probs[split])
 
 
@@ -162,13 +163,16 @@ def curve(
     return {**curves.temperature(logits, targets, values, n_bins=n_bins), "point": np.array(marks)}
 
 
-def reliability_of(store: Store, run_id: str, split: str = "test") -> dict[str, curves.Curve]:
+def reliability_of(
+    store: Store, run_id: str, split: str = "test", names: Sequence[str] | None = None
+) -> dict[str, curves.Curve]:
     """Return the reliability bins of a finished run: as they were stored, or from its predictions if it is older.
 
     Args:
         store: where the run is.
         run_id: its id.
         split: `test` or `val`.
+        names: the calibrations to return; none for all. What is not stored is fitted, which takes its time.
 
     Returns:
         Calibration → the columns of `lossbench.curves.reliability`, with the bins that the run was measured with.
@@ -178,20 +182,21 @@ def reliability_of(store: Store, run_id: str, split: str = "test") -> dict[str, 
     """
     content = store.metrics(run_id)
     stored = stored_reliability(content)
-    if split in stored:
-        return stored[split]
+    if split in stored and set(names or ()) <= set(stored[split]):
+        return {name: stored[split][name] for name in names or stored[split]}
     predictions, link = of_run(store, run_id)
     try:
         n_bins = int(recorded_options(content)["n_bins"])
         metrics.check_options({"n_bins": n_bins})
     except (ConfigError, OverflowError, TypeError, ValueError) as error:
         raise StoreError(f"{store.path(run_id) / 'metrics.json'} is damaged: its options: {error}") from error
-    log_probs, targets = through(predictions, link), predictions.get(f"{split}_targets")
+    targets = predictions.get(f"{split}_targets")
     if targets is None:
         raise DataError(f"{run_id} has no predictions on {split}")
+    fitted = calibration.CALIBRATIONS if "val_logits" in predictions else ("raw",)
     return {
-        name: curves.reliability(fit(name, log_probs, predictions)(log_probs[split]), targets, n_bins=n_bins)
-        for name in (calibration.CALIBRATIONS if "val" in log_probs else ("raw",))
+        name: curves.reliability(calibrated_log_probs(predictions, link, split, name), targets, n_bins=n_bins)
+        for name in names or fitted
     }
 
 

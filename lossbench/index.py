@@ -1,8 +1,8 @@
 """The index over runs: what reports read of every run, in one file, so that each run is read once.
 
 `<results>/index.jsonl` is derived from config.yaml, metrics.json and environment.json of the runs and can be deleted
-at any time. A line whose files have changed since, by their time or size, is not used; a damaged line or one of another
-version of lossbench is not read. Of two processes that write it at once, the last one's file stays, whole.
+at any time. A line whose files have changed since, by their times, inodes or sizes, is not used; a damaged line or one
+of another version of lossbench is not read. Of two processes that write it at once, the last one's file stays, whole.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossbench.errors import StoreError
-from lossbench.record import SCHEMA, SPLITS, Record
+from lossbench.record import NEEDED, SCHEMA, SPLITS, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = b"1.%d" % SCHEMA  # of a line: to be raised whenever a Record, or how it is read, changes
+VERSION = b"2.%d" % SCHEMA  # of a line: to be raised whenever a Record, or how it is read, changes
 FILES = ("config.yaml", "metrics.json", "environment.json")
 MANY = 200  # runs to read, which take long enough for a bar
 MOST_NAMES = 3  # of what was skipped
 LONGEST = 200  # characters of a reason
+NUMBERS = {int, float, type(None)}
+SETTINGS = {str, bool, *NUMBERS}
 
 
 def index_of(runs: Path) -> Path:
@@ -160,7 +162,8 @@ def _stamp(folder: Path) -> str:
     for name in FILES:
         with suppress(OSError):
             status = os.stat(f"{folder}{os.sep}{name}")
-            stamp.append(f"{status.st_mtime_ns} {status.st_size}")
+            # The time of change and the inode, too: what copies a file with its times, as rsync does, sets neither.
+            stamp.append(f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino} {status.st_size}")
     return ", ".join(stamp)
 
 
@@ -191,9 +194,22 @@ def _decoded(line: bytes) -> Record | None:
     """The checksum finds what is damaged by accident; what somebody has made up must have a record's parts, too."""
     try:
         content: dict[str, Any] = json.loads(line.split(b"\t", 4)[4])
-        return Record(**{**content, "metrics": tuple(content["metrics"])})
-    except (IndexError, KeyError, RecursionError, TypeError, ValueError):
+        record = Record(**{**content, "metrics": tuple(content["metrics"])})
+        return record if _is_whole(record) else None
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError):
         return None
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether a record's parts are of the kinds and lengths that `lossbench.record.record` gives them."""
+    lists = [numbers for split in SPLITS for numbers in record.values[split].values()]
+    return (
+        {type(value) for value in record.settings.values()} <= SETTINGS
+        and all(key in record.settings for key in NEEDED)
+        and {type(name) for name in record.metrics} <= {str}
+        and all(len(numbers) == len(record.metrics) and {*map(type, numbers)} <= NUMBERS for numbers in lists)
+        and {type(value) for value in (*record.beside.values(), record.temperature)} <= NUMBERS
+    )
 
 
 def _save(index: Path, lines: Iterable[bytes]) -> None:

@@ -31,7 +31,9 @@ class Outcome:
     message: str = ""
     objective: float = math.nan  # validation nll, for a sweeper that optimises
     summary: str = ""  # the line to print for it
-    config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # of one that has numbers
+    config: Mapping[str, Any] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # of one that has numbers, or is claimed
     overrides: tuple[str, ...] = ()  # what made a claimed one, for when it comes to it again
 
     def __float__(self) -> float:

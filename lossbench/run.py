@@ -22,7 +22,7 @@ from lossbench import metrics
 from lossbench.build import Experiment, build
 from lossbench.checking import sources
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
-from lossbench.errors import RunError
+from lossbench.errors import RunError, StoreError, TeacherError
 from lossbench.evaluation import measure
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
@@ -62,7 +62,7 @@ def execute(
         complete = with_teacher(config, store)
         name = run_id(complete)
         if store.finished(name) and not force and not store.untidy(name):
-            outcome = _outcome(name, "skipped", store.metrics(name), complete)
+            outcome = _skipped(name, store, complete)
         else:
             outcome = _claimed(name, config, complete, store, force, retry_failed, wait, display, overrides)
     except Exception as error:
@@ -88,10 +88,10 @@ def _claimed(
         display.waiting(name, store.holder(name))
     with store.claim(name, wait=wait) as ours:
         if not ours:
-            return Outcome(name, "claimed", overrides=overrides)
+            return Outcome(name, "claimed", config=config, overrides=overrides)
         if store.finished(name) and not force:  # by whoever held it
             store.tidy(name)
-            return _outcome(name, "skipped", store.metrics(name), complete)
+            return _skipped(name, store, complete)
         _check_not_failed(name, store, force or retry_failed)
         try:
             train_teacher(config, complete, display, retry_failed=force or retry_failed)
@@ -100,11 +100,18 @@ def _claimed(
             raise _recorded(name, config, store, error) from error
 
 
+def _skipped(name: str, store: Store, config: Config) -> Outcome:
+    try:
+        return _outcome(name, "skipped", store.metrics(name), config)
+    except (StoreError, KeyError, TypeError) as error:
+        raise RunError(f"it is finished but damaged ({error}); --force trains it again") from error
+
+
 def _check_not_failed(name: str, store: Store, retry: bool) -> None:
-    """What failed once would mostly fail again, after as long a time."""
-    message = None if retry else store.failure(name)
-    if message is not None:
-        raise RunError(f"{message} (it failed before; --retry-failed trains it again)")
+    """What failed once would mostly fail again, after as long a time. Not a student whose teacher may be mended."""
+    failure = None if retry else store.failure(name)
+    if failure is not None and failure.error != TeacherError.__name__:
+        raise RunError(f"{failure.message} (it failed before; --retry-failed trains it again)")
 
 
 def _recorded(name: str, config: Config, store: Store, error: Exception) -> RunError:
@@ -129,7 +136,7 @@ def train_teacher(config: Config, complete: Config, display: Silent, *, retry_fa
         retry_failed: train it again where it has failed.
 
     Raises:
-        RunError: if the teacher fails, or has.
+        TeacherError: if the teacher fails, or has.
     """
     store = Store(config["results_dir"])
     if complete["teacher"] is None or store.finished(complete["teacher"]["id"]):
@@ -143,11 +150,11 @@ def train_teacher(config: Config, complete: Config, display: Silent, *, retry_fa
         try:
             _check_not_failed(name, store, retry_failed)
         except RunError as error:
-            raise RunError(f"its teacher {name} failed: {error}") from error
+            raise TeacherError(f"its teacher {name} failed: {error}") from error
         try:
             _train(name, settings, store, False, display, ())
         except Exception as error:
-            raise RunError(f"its teacher {name} failed: {_recorded(name, settings, store, error)}") from error
+            raise TeacherError(f"its teacher {name} failed: {_recorded(name, settings, store, error)}") from error
 
 
 def _train(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import difflib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ import yaml
 from numpy.typing import NDArray
 
 from lossbench import claims, index
-from lossbench.errors import DataError, StoreError, did_you_mean
+from lossbench.errors import DataError, StoreError
 from lossbench.record import SCHEMA, SPLITS, Record, read_config, read_json, record
 
 if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
@@ -38,6 +40,7 @@ if TYPE_CHECKING:  # torch and pandas take a second each to import: only the met
     from lossbench.training import State
 
 PARTIAL = ".partial"
+TIME = "%Y-%m-%dT%H:%M:%S%z"
 REPLACED = ".replaced" + PARTIAL  # a finished run that is trained again, while the new one takes its place
 FOREIGN = "holds no run"
 
@@ -51,6 +54,14 @@ class RunInfo:
     seconds: float | None  # wall time of a finished run, and of one that is running, so far
     changed: float  # when it was last written, seconds since the epoch
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed."""
+
+    error: str  # the name of the exception
+    message: str
 
 
 class Store:
@@ -188,7 +199,7 @@ class Store:
             {
                 "error": type(error).__name__,
                 "message": message,
-                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "time": time.strftime(TIME),
                 "traceback": traceback.format_exception(error),
             },
         )
@@ -245,19 +256,24 @@ class Store:
         Raises:
             StoreError: if there is none.
         """
-        if not (self.path(run_id) / f"{name}.npz").is_file():
+        if not self.keeps(run_id, name):
             raise StoreError(f"{run_id} has no {name} to draw; lossbench evaluate --pictures {run_id} makes them")
         return read_npz(self.path(run_id) / f"{name}.npz")
 
-    def failure(self, run_id: str) -> str | None:
+    def keeps(self, run_id: str, name: str) -> bool:
+        """Whether `lossbench evaluate --pictures` has kept `features` or `examples` with a run."""
+        return (self.path(run_id) / f"{name}.npz").is_file()
+
+    def failure(self, run_id: str) -> Failure | None:
         """Return why a run failed that was not trained again since; None where it did not."""
         path = self.partial(run_id) / "failure.json"
         if not path.is_file():
             return None
         try:
-            return str(read_json(path)["message"])
+            content = read_json(path)
+            return Failure(str(content.get("error")), str(content["message"]))
         except (StoreError, KeyError):
-            return f"{path} cannot be read"
+            return Failure("", f"{path} cannot be read")
 
     def weights(self, run_id: str) -> dict[str, Tensor]:
         """Return a run's stored model."""
@@ -270,28 +286,32 @@ class Store:
         return self._infos(lambda name: True)
 
     def _infos(self, wanted: Callable[[str], bool]) -> Iterator[RunInfo]:
-        times: dict[Path, float] = {}
+        infos = []
         for path in _inside(self.runs):
             if not wanted(path.name) or path.name.endswith(REPLACED) or path.name.startswith("."):
                 continue
             with contextlib.suppress(FileNotFoundError):  # renamed just now, by a process that trains
                 if path.is_dir():
-                    times[path] = path.stat().st_mtime
-        for folder, changed in sorted(times.items(), key=lambda item: item[1], reverse=True):
-            run_id = folder.name.removesuffix(PARTIAL)
-            if not folder.name.endswith(PARTIAL):
-                try:
-                    seconds = float(self.environment(run_id)["wall_seconds"])
-                except (StoreError, KeyError, TypeError, ValueError, OverflowError) as error:
-                    yield RunInfo(run_id, "unreadable", None, changed, str(error))
-                    continue
-                yield RunInfo(run_id, "finished", seconds, changed)
-            elif self.held(run_id):
-                yield RunInfo(run_id, "running", time.time() - (self.claims / run_id).stat().st_mtime, changed)
-            elif (message := self.failure(run_id)) is not None:
-                yield RunInfo(run_id, "failed", None, changed, message)
-            else:
-                yield RunInfo(run_id, "interrupted", None, changed)
+                    infos.append(self._info(path))
+        yield from sorted(infos, key=lambda info: info.changed, reverse=True)
+
+    def _info(self, folder: Path) -> RunInfo:
+        run_id, changed = folder.name.removesuffix(PARTIAL), folder.stat().st_mtime
+        if not folder.name.endswith(PARTIAL):
+            try:
+                for name in ("config.yaml", "metrics.json"):
+                    self._file(run_id, name)
+                environment = self.environment(run_id)
+                seconds, finished = float(environment["wall_seconds"]), _finished_at(environment)
+            except (StoreError, KeyError, TypeError, ValueError, OverflowError) as error:
+                return RunInfo(run_id, "unreadable", None, changed, str(error))
+            return RunInfo(run_id, "finished", seconds, changed if finished is None else finished)
+        if self.held(run_id):
+            since = (self.claims / run_id).stat().st_mtime
+            return RunInfo(run_id, "running", time.time() - since, changed)
+        if (failure := self.failure(run_id)) is not None:
+            return RunInfo(run_id, "failed", None, changed, failure.message)
+        return RunInfo(run_id, "interrupted", None, changed)
 
     def unfinished(self) -> Counter[str]:
         """Return how many runs failed, were interrupted and are running."""
@@ -348,7 +368,9 @@ class Store:
             return matches[0]
         if matches:
             raise StoreError(f"'{run_id}' fits {len(matches)} runs: {', '.join(matches[:5])}")
-        raise StoreError(f"no finished run '{run_id}' in {self.runs}{did_you_mean(run_id, known) if known else ''}")
+        nearest = difflib.get_close_matches(run_id, known, n=3, cutoff=0.6)
+        meant = f" did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise StoreError(f"no finished run '{run_id}' in {self.runs};{meant} lossbench runs lists them")
 
     def newest(self) -> str:
         """Return the id of the run that was finished last.
@@ -359,7 +381,14 @@ class Store:
         known = self.run_ids()
         if not known:
             raise StoreError(f"no finished runs in {self.runs}; lossbench train makes some")
-        return max(known, key=lambda name: self.path(name).stat().st_mtime)
+        return max(known, key=self.finished_at)
+
+    def finished_at(self, run_id: str) -> float:
+        """Return when a run was finished, seconds since the epoch; a copy of it was not finished when it was copied."""
+        with contextlib.suppress(StoreError):
+            if (recorded := _finished_at(self.environment(run_id))) is not None:
+                return recorded
+        return self.path(run_id).stat().st_mtime
 
     def _file(self, run_id: str, name: str) -> Path:
         return _there(self.path(run_id) / name)
@@ -390,6 +419,13 @@ def _there(path: Path) -> Path:
     if not path.is_file():
         raise StoreError(f"{path} is missing")
     return path
+
+
+def _finished_at(environment: Mapping[str, Any]) -> float | None:
+    try:
+        return datetime.strptime(str(environment.get("finished_at")), TIME).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lossbench import build, checking, config, progress, run
 from lossbench.config import Config
-from lossbench.errors import ConfigError, RunError
+from lossbench.errors import ConfigError, RunError, StoreError
 from lossbench.evaluation import recorded_options
 from lossbench.progress import Outcome, Silent
 from lossbench.rehearsal import rehearse
@@ -70,21 +70,23 @@ def train(
         with _watching([] if plan.in_process else planned, force, display):
             # A sweeper that decides as it goes needs the value of each run before the next.
             returned = hydra.multirun(overrides, _Task(force, retry_failed, plan.runs is None, display))
-        returned = [_come_again(outcome, plan.runs or (), force, retry_failed, display) for outcome in returned]
+        returned = [_come_again(outcome, force, retry_failed, display) for outcome in returned]
     outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
 
 
-def _come_again(outcome: Outcome, runs: Sequence[Config], force: bool, retry_failed: bool, display: Silent) -> Outcome:
+def _come_again(outcome: Outcome, force: bool, retry_failed: bool, display: Silent) -> Outcome:
     """Wait for a run that another process was training when its turn came, or train it where that one has died."""
     if outcome.status != "claimed":
         return outcome
-    for settings in map(checking.check, runs):
-        if config.run_id(with_teacher(settings, Store(settings["results_dir"]))) == outcome.run_id:
-            return run.execute(
-                settings, force=force, retry_failed=retry_failed, display=display, overrides=outcome.overrides
-            )
-    raise AssertionError(f"{outcome.run_id} is none of the sweep's runs")
+    told = outcome.run_id in {known.run_id for known in display.outcomes}  # seen in its folder, beside a launcher
+    return run.execute(
+        dict(outcome.config),
+        force=force,
+        retry_failed=retry_failed,
+        display=Silent() if told else display,
+        overrides=outcome.overrides,
+    )
 
 
 def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> list[Config]:
@@ -111,8 +113,9 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
             rehearse(settings)
             _check_teacher(settings, complete, store)
         else:
-            _check_unchanged(name, store, settings)
-            _check_options(name, store, settings)
+            with contextlib.suppress(StoreError):  # damaged: it fails by itself, and stops no other
+                _check_unchanged(name, store, settings)
+                _check_options(name, store, settings)
     return list(planned.values())
 
 

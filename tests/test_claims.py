@@ -116,5 +116,29 @@ def test_where_there_are_no_locks_it_goes_on_and_says_so(tmp_path: Path, monkeyp
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", fail)
+    path = tmp_path / "another"
+    path.touch()
+    assert not held(path)
     with pytest.warns(UserWarning, match="a file system without locks"), claim(tmp_path / "run", wait=False) as ours:
         assert ours
+
+
+def test_whoever_only_looks_takes_no_claim_from_anyone(tmp_path: Path) -> None:
+    path, looking = tmp_path / "run", threading.Event()
+
+    def look() -> None:
+        while not looking.is_set():
+            held(path)
+            time.sleep(0.0005)
+
+    looks = [FORK.Process(target=look) for _ in range(2)]
+    for process in looks:
+        process.start()
+    got = []
+    for _ in range(300):
+        with claim(path, wait=False) as ours:
+            got.append(ours)
+    for process in looks:
+        process.terminate()
+        process.join()
+    assert all(got)

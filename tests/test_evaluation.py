@@ -265,6 +265,21 @@ def test_stored_reliability_is_that_which_an_older_run_is_measured_again_for(tmp
             np.testing.assert_array_equal(stored[name][column], again[name][column])
 
 
+def test_reliability_fits_no_calibration_that_nobody_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, predictions = Store(tmp_path), drawn()
+    measured = measure(predictions, {"name": "softmax"})
+    old = {key: value for key, value in measured.items() if key != "reliability"}
+    commit(store, "old", old, predictions)
+    commit(store, "new", measured, {})
+    monkeypatch.setattr(evaluation.calibration, "FITS", {})
+    for name in ("old", "new"):
+        found = evaluation.reliability_of(store, name, names=["raw"])
+        assert list(found) == ["raw"]
+        assert found["raw"]["n"].tolist() == measured["reliability"]["test"]["raw"]["n"]
+    with pytest.raises(KeyError):
+        evaluation.reliability_of(store, "old", names=["isotonic"])
+
+
 @pytest.mark.parametrize(
     "damage",
     [

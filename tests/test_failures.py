@@ -13,7 +13,9 @@ from support import Lossbench, compose, read_json
 from torch import Tensor
 
 from lossbench import run, store
+from lossbench.progress import Silent
 from lossbench.store import Store
+from lossbench.teacher import with_teacher
 
 QUICK = ("device=cpu", "device.threads=1", "model=mlp", "model.hidden=[8]", "dataset=wine", "epochs=3")
 
@@ -139,3 +141,49 @@ def test_with_force_what_failed_is_trained_again(tmp_path: Path, monkeypatch: py
         patch.setattr(run, "train", failing(RuntimeError("a hiccup")))
         assert run.execute(config(tmp_path)).status == "failed"
     assert run.execute(config(tmp_path), force=True).status == "finished"
+
+
+def test_a_student_is_trained_when_its_teacher_has_been_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = config(tmp_path, "loss=distillation")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train", failing(RuntimeError("a hiccup")))
+        first = run.execute(student)
+        again = run.execute(student)
+    assert first.message.endswith("failed: a hiccup")
+    assert again.message.endswith("failed: a hiccup (it failed before; --retry-failed trains it again)")
+    assert again.message.count("--retry-failed") == 1
+    run.train_teacher(student, with_teacher(student, Store(tmp_path)), Silent(), retry_failed=True)
+    assert run.execute(student).status == "finished"
+
+
+def test_a_finished_run_that_is_damaged_fails_by_itself_and_force_mends_it(
+    tmp_path: Path, lossbench: Lossbench
+) -> None:
+    request = ("train", *QUICK, "seed=0,1")
+    assert lossbench(*request).returncode == 0
+    (damaged,) = (tmp_path / "results/runs").glob("*-s0-*")
+    (damaged / "metrics.json").unlink()
+    answer = lossbench("train", *QUICK, "seed=range(3)")
+    assert answer.returncode == 1
+    assert answer.stderr.count("metrics.json is missing); --force trains it again") == 2  # as it goes, and at the end
+    assert "1 of 3 runs failed" in answer.stderr
+    assert len(Store(tmp_path / "results").run_ids()) == 3
+    assert lossbench("train", *QUICK, "seed=0", "--force").returncode == 0
+    assert lossbench(*request).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("report", "-o", "."), "--output must name a file; . is a folder"),
+        (("curve", "reliability", "-o", "."), "--output must name a file; . is a folder"),
+        (("report", "-o", "table.pdf"), "--output table.pdf must end in .md, .csv, .json, .tex, .html, .txt"),
+    ],
+)
+def test_an_output_that_is_no_file_of_a_known_kind_is_refused(
+    lossbench: Lossbench, arguments: tuple[str, ...], message: str
+) -> None:
+    assert lossbench("train", *QUICK, "--quiet").returncode == 0
+    answer = lossbench(*arguments)
+    assert answer.returncode == 2
+    assert message in answer.stderr

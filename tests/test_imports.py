@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "lossbench"
 # Lower may not import higher. What is in one layer may import within it.
 LAYERS = [
     {"errors", "domains", "randomness", "claims"},
-    {"signature", "links", "settings"},
+    {"signature", "links", "settings", "identity"},
     {"record"},
     {
         "losses",

@@ -134,7 +134,20 @@ def test_a_line_whose_checksum_fits_but_which_holds_no_record_is_not_used(store:
     path = index_of(store.runs)
     lines = path.read_bytes().splitlines()
     run_id, stamp, content = lines[0].split(b"\t", 4)[2:]
-    for made_up in (b"[" * 100_000, b"[]", b"{}", json.dumps({**json.loads(content), "more": 1}).encode()):
+    whole = json.loads(content)
+    wrong = [
+        {**whole, "more": 1},
+        {**whole, "values": {}},
+        {**whole, "values": {"val": {"raw": ["high", 1]}, "test": {}}},
+        {**whole, "values": {"val": {"raw": [0.5]}, "test": {}}},
+        {**whole, "metrics": [1, 2]},
+        {**whole, "settings": None},
+        {**whole, "settings": {}},
+        {**whole, "settings": {**whole["settings"], "seed": [0]}},
+        {**whole, "beside": [1]},
+        {**whole, "temperature": "hot"},
+    ]
+    for made_up in (b"[" * 100_000, b"[]", b"{}", *(json.dumps(content).encode() for content in wrong)):
         line = b"\t".join([run_id, stamp, made_up])
         path.write_bytes(b"%b\t%d\t%b\n" % (index.VERSION, index.zlib.crc32(line), line))
         pd.testing.assert_frame_equal(read_by(store)[1], frame)
@@ -227,3 +240,15 @@ def test_a_bar_is_drawn_where_many_runs_are_read_and_somebody_looks(
     assert "reading runs" in capsys.readouterr().err
     read_by(store)
     assert capsys.readouterr().err == "", "nothing is left to read"
+
+
+def test_a_file_that_was_replaced_by_one_of_the_same_time_and_size_is_read(store: Counting) -> None:
+    read_by(store)
+    path = store.path("b") / "metrics.json"
+    before, text = path.stat(), path.read_text()
+    path.write_text(text.replace("0.5", "0.7"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    again, frame = read_by(store)
+    assert again == ["b"]
+    assert list(frame[frame["run"] == "b"]["accuracy"]) == [0.7, 0.7]

@@ -44,7 +44,9 @@ def test_every_kind_is_drawn_of_stored_runs(trained: Lossbench, tmp_path: Path) 
     trained("evaluate", "--pictures", "--where", "dataset=shapes")
     panels = trained("plot", "panels", "--where", "dataset=shapes", "-o", "panels.svg")
     assert panels.returncode == 0, panels.stderr
-    assert (tmp_path / "panels.svg").read_text().count("<image") == 4 * 6
+    picture = (tmp_path / "panels.svg").read_text()
+    assert picture.count("<image") == 4 * 6
+    assert all(f">{name}<" in picture for name in ("background", "square", "disc"))
 
 
 def test_rows_are_those_of_the_report_with_their_numbers(trained: Lossbench, tmp_path: Path) -> None:
@@ -72,6 +74,15 @@ def test_runs_can_be_named_and_calibrations_compared(trained: Lossbench, tmp_pat
     assert {row["series"] for row in bins} == {"label_smoothing (raw)", "label_smoothing (T-scaled)"}
 
 
+def test_hyperparameters_picked_on_validation_make_one_row(trained: Lossbench, tmp_path: Path) -> None:
+    answer = trained("plot", "scatter", "--select", "nll", "-o", "a.json")
+    assert "2 seeds, hyperparameters picked on validation" in answer.stderr
+    (point,) = json.loads((tmp_path / "a.json").read_text())["datasets"]["points"]
+    report = trained("report", "--select", "nll", "--metrics", "accuracy,ece", "--calibration", "raw", "--format=json")
+    (row,) = json.loads(report.stdout)["rows"]
+    assert point["y"] == row["metrics"]["accuracy"]["raw"]["mean"]
+
+
 def test_files_of_logits_are_drawn_and_their_names_are_escaped(lossbench: Lossbench, tmp_path: Path) -> None:
     logits = np.random.default_rng(0).normal(size=(50, 3))
     for name in ("mine.npz", "<script>alert(1)<.npz"):
@@ -93,10 +104,16 @@ WRONG = [
     (["scatter", "--metrics", "accuracy,eec"], "no metric named 'eec'; did you mean ece?"),
     (["sweep", "--metrics", "acuracy"], "no metric named 'acuracy'; did you mean accuracy?"),
     (["reliability", "--calibration", "isotone"], "no calibration named 'isotone'; did you mean isotonic?"),
-    (["features", "mine.npz"], "files of logits go without runs and --where"),
+    (["features", "mine.npz"], "features is drawn of runs, by id; files such as mine.npz are for reliability, "),
+    (["sweep", "mine.npz"], "sweep is drawn of runs, by id"),
+    (["reliability", "mine.npz", "--where", "seed=0"], "files of logits go without runs, --where and --select"),
+    (["sweep", "--select", "nll"], "--select is for reliability, "),
     (["reliability", "mine.npz"], "mine.npz is not there"),
-    (["panels"], "has no examples to draw; lossbench evaluate --pictures"),
-    (["features", "--classes", "0,1"], "has no features to draw; lossbench evaluate --pictures"),
+    (["panels"], "panels are of masks, and wine has none; lossbench plot features draws its classes"),
+    (
+        ["features", "--classes", "0,1"],
+        "2 of 2 rows have no features to draw; lossbench evaluate --pictures makes them",
+    ),
     (["sweep", "--x", "loss.gamma"], "--x loss.gamma is no number that varies among these runs"),
     (["reliability", "--results-dir", "nowhere"], "no finished runs in nowhere/runs"),
 ]

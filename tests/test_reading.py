@@ -43,7 +43,10 @@ def test_report_and_plot_load_no_torch_unpickle_nothing_and_instantiate_no_confi
 ) -> None:
     fast = ("train", "dataset=wine", "model=linear", "epochs=2", "device=cpu", "-q", "loss=label_smoothing")
     assert lossbench(*fast, "loss.epsilon=0,0.1", "seed=range(2)").returncode == 0
+    # Whose id the command to repeat a student is held against.
+    assert lossbench(*fast[:-1], "loss=distillation", "teacher.epochs=1").returncode == 0
     store = Store(tmp_path / "results")
+    (student,) = (run_id for run_id in store.run_ids() if "distillation" in run_id)
     for run_id in store.run_ids():  # as `evaluate --pictures` keeps them
         targets = store.predictions(run_id)["test_targets"]
         features = {"test_features": np.eye(3, dtype=np.float32)[targets], "test_targets": targets}
@@ -53,8 +56,8 @@ def test_report_and_plot_load_no_torch_unpickle_nothing_and_instantiate_no_confi
         path = store.path(run_id) / "config.yaml"
         path.write_text(path.read_text().replace("_target_: lossbench.losses", "_target_: nowhere.losses"))
     commands = [["report", "--format", format, "-o", f"out/report.{format}"] for format in FORMATS]
-    commands += [["plot", kind, "-o", f"out/{kind}.json"] for kind in KINDS]
-    commands += [["runs"], ["show"], ["curve", "reliability"]]
+    commands += [["plot", kind, "--where", "loss=label_smoothing", "-o", f"out/{kind}.json"] for kind in KINDS]
+    commands += [["runs"], ["show"], ["show", student], ["curve", "reliability"]]
     answer = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(commands)], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -33,9 +33,19 @@ def names(text: str | None) -> list[str] | None:
 
 
 def by_ending(output: Path | None) -> str:
-    """Return how to write to a file of this name."""
+    """Return how to write to a file of this name, a table as on a terminal where there is none.
+
+    Raises:
+        ConfigError: for an ending that says nothing.
+    """
     endings = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
-    return endings.get(output.suffix, "table") if output is not None else "table"
+    endings |= dict.fromkeys(("", ".txt"), "table")
+    ending = "" if output is None else output.suffix
+    if ending not in endings:
+        raise ConfigError(
+            f"--output {output} must end in {', '.join(key for key in endings if key)}, or --format say how to write it"
+        )
+    return endings[ending]
 
 
 def terminal(output: Path | None) -> tuple[int | None, bool]:
@@ -49,11 +59,13 @@ def terminal(output: Path | None) -> tuple[int | None, bool]:
 
 
 def refuse(output: Path) -> None:
-    """Refuse to write into the folder of a run.
+    """Refuse to write into the folder of a run, or over a folder.
 
     Raises:
-        ConfigError: if the file would lie in one.
+        ConfigError: if the file would lie in one, or is one.
     """
+    if output.is_dir():
+        raise ConfigError(f"--output must name a file; {output} is a folder")
     if (output.parent / "metrics.json").exists() and (output.parent / "predictions.npz").exists():
         raise ConfigError(f"--output {output} lies in the folder of a run; choose another place")
 

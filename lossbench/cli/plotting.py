@@ -47,6 +47,10 @@ def plot(
     classes: Annotated[
         str | None, typer.Option("--classes", help="Three classes whose features to draw: 0,1,2 or names.")
     ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option("--select", help="For each loss and seed the hyperparameters best by this metric on validation."),
+    ] = None,
     width: Annotated[
         Literal["column", "page"], typer.Option("--width", help="3.25 or 6.75 inches, as papers have it.")
     ] = "column",
@@ -56,10 +60,10 @@ def plot(
     """Draw finished runs, grouped over seeds as in the report, or anyone's logits from files, fit for a paper.
 
     reliability: accuracy against confidence. sweep: metrics against ε, T, γ, …, with the baseline's as a level line.
-    training: loss and accuracy over epochs. risk_coverage: errors among the most confident. confidence: of right and of
-    wrong predictions. scatter: accuracy against ECE. confusion: what is taken for what. features: the last layer's, in
-    the plane of three classes; panels: of masks, image, truth, prediction and confidence; for these two `lossbench
-    evaluate --pictures` comes first.
+    training: loss and accuracy over epochs. risk_coverage: errors among the most confident. confidence: of right and
+    of wrong predictions. scatter: accuracy against ECE, a plot for each data set and model. confusion: what is taken
+    for what. features: the last layer's, in the plane of three classes; panels: of masks, image, truth and
+    prediction, of one row its confidence, too; for these two `lossbench evaluate --pictures` comes first.
     """
     from lossbench.report import drawing, figures
     from lossbench.store import Store
@@ -69,7 +73,16 @@ def plot(
         drawing.check_ending(path)
         refuse(path)
     request = figures.Request(
-        kind, sources or (), where or (), baseline or (), names(metrics), names(calibration), split, x, names(classes)
+        kind,
+        sources or (),
+        where or (),
+        baseline or (),
+        names(metrics),
+        names(calibration),
+        split,
+        x,
+        names(classes),
+        select,
     )
     figure, left_out = figures.figure(request, Store(results_dir))
     for message in left_out:

@@ -61,6 +61,7 @@ def report(
 ) -> None:
     """Tabulate finished runs: mean ± 95 % interval over seeds, the best marked and what cannot be told from it."""
     from lossbench.report import render, tabulate
+    from lossbench.report.latex import too_wide
     from lossbench.store import Store
 
     store = Store(results_dir)
@@ -91,4 +92,8 @@ def report(
         put(page(table, store, command=shlex.join(["lossbench", *sys.argv[1:]]), messages=left_out), output)
         return
     width, color = terminal(output)
-    put(render(table, format or by_ending(output), width, color=color), output)
+    text = render(table, format or by_ending(output), width, color=color)
+    put(text, output)
+    if (format or by_ending(output)) == "latex":
+        for line in too_wide(text):
+            print(f"too wide: {line}", file=sys.stderr)

@@ -215,3 +215,20 @@ def _check_places(chosen: Sequence[str], keys: Sequence[str], configs: Sequence[
                 f"rows that look alike by {', '.join(map(short_name, chosen))} differ in {names}; add it to --rows or "
                 f"--columns, or leave some out: --where {differing[0].removesuffix('.name')}=…"
             )
+
+
+def more_than_the_loss(rows: Sequence[Row]) -> list[str]:
+    """Say what else rows differ in that are held against each other as if it were the loss alone."""
+    keys = [key for key in rows[0].config if not key.startswith(("dataset.", "model.", "loss.", "teacher.", "sources"))]
+    differing = {}
+    for key in keys:
+        by_block: dict[int, set[Value]] = {}
+        for row in rows:
+            by_block.setdefault(row.block, set()).add(row.config[key])
+        values = {value for found in by_block.values() if len(found) > 1 for value in found}
+        if values and not key.endswith("_target_"):
+            differing[key] = ", ".join(written(value) for value in sorted(values, key=order))
+    if not differing:
+        return []
+    texts = [f"{key} ({text})" for key, text in differing.items()]
+    return [f"Not the loss alone: rows that are held against each other also differ in {', '.join(texts)}."]

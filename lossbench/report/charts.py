@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import altair as alt
 
-from lossbench.report.labels import placed
+from lossbench.report.labels import readable
 from lossbench.report.theme import DASHES, SHAPES
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
@@ -21,12 +21,15 @@ Chart: TypeAlias = alt.TopLevelMixin
 Layers: TypeAlias = alt.LayerChart
 
 GAP = 8  # between plots, points
+FEW = 10  # examples in a bin; an accuracy over fewer says little: its point is hollow and on no line
 
 
 def reliability(
     bins: Rows, *, width: float = 190, columns: int | None = None, ordered: bool = False, swapped: bool = False
 ) -> Chart:
-    """Accuracy against confidence over the share of the examples in each bin; overconfidence is the shaded half.
+    """Accuracy against confidence, above how many examples each bin has; overconfidence is the shaded half.
+
+    Points of fewer than `FEW` examples are hollow, and the line leaves them out.
 
     Args:
         bins: data `bins`: a row per series × bin that is not empty: `series`; `lo`, `hi`, the bin's edges; `n`, its
@@ -41,8 +44,7 @@ def reliability(
     words = [f"{row['series']} (ECE {row['ece']:.3f})" for row in bins] if together else []
     labels = list(dict.fromkeys(words)) or series
     code = _Coding(labels, ordered, width, "label", legend=together, swapped=swapped)
-    totals = {name: sum(row["n"] for row in bins if row["series"] == name) for name in series}
-    largest = None if swapped else max(row["n"] / totals[row["series"]] for row in bins)
+    largest = None if swapped else max(row["n"] for row in bins)
 
     def diagram(name: str | None, first: bool, last: bool) -> alt.VConcatChart:
         rows = alt.Chart(data(bins, "bins"))
@@ -54,8 +56,9 @@ def reliability(
         x, y = _across("confidence", None), _upwards("accuracy", "accuracy" if first else None)
         layers = [
             *_diagonal(),
-            rows.mark_line(clip=True).encode(x, y, code.colour),
-            rows.mark_point().encode(x, y, code.colour, code.shape),
+            rows.mark_point(filled=False, strokeWidth=0.8).encode(x, y, code.colour, code.shape),
+            rows.transform_filter(alt.datum.n >= FEW).mark_line(clip=True).encode(x, y, code.colour),
+            rows.transform_filter(alt.datum.n >= FEW).mark_point().encode(x, y, code.colour, code.shape),
         ]
         if name is not None:
             ece = rows.transform_aggregate(ece="min(ece)").transform_calculate(text="'ECE ' + format(datum.ece, '.3f')")
@@ -63,12 +66,12 @@ def reliability(
             layers.append(text.encode(x=alt.value(4), y=alt.value(4), text="text:N"))
         title = alt.Undefined if name is None else name
         top = alt.LayerChart(layer=layers, title=title, width=width, height=width)
-        counts = _counts(rows, code.colour, largest, first, last).properties(width=width, height=max(24, width / 5))
+        counts = _counts(rows, code.colour, largest, first, last).properties(width=width, height=max(36, width / 5))
         return alt.VConcatChart(vconcat=[top, counts], spacing=4)
 
     if columns is None:
         return diagram(None, first=True, last=True)
-    diagrams = [diagram(name, i % columns == 0, i + columns >= len(series)) for i, name in enumerate(series)]
+    diagrams = [diagram(name, *edges(i, columns, len(series))) for i, name in enumerate(series)]
     return alt.ConcatChart(concat=diagrams, columns=columns, spacing=GAP)
 
 
@@ -84,23 +87,23 @@ def _diagonal() -> list[alt.Chart]:
 
 
 def _counts(rows: alt.Chart, colour: alt.Color, largest: float | None, first: bool, last: bool) -> alt.Chart:
-    """Bars of the share of the examples in each bin; several series share a bin's width."""
+    """Bars of how many examples each bin has; several series share a bin's width."""
     bars = (
         rows.transform_window(row="row_number()")
-        .transform_joinaggregate(first="min(row)", total="sum(n)", groupby=["series"])
+        .transform_joinaggregate(first="min(row)", groupby=["series"])
         .transform_window(place="dense_rank()", sort=[alt.SortField("first")])
         .transform_joinaggregate(places="max(place)")
         .transform_calculate(
-            share="datum.n / datum.total",
             left="datum.lo + (datum.hi - datum.lo) * (0.05 + 0.9 * (datum.place - 1) / datum.places)",
             right="datum.lo + (datum.hi - datum.lo) * (0.05 + 0.9 * datum.place / datum.places)",
         )
     )
-    share = alt.Scale(domain=[0, largest]) if largest is not None else alt.Scale(zero=True)
+    scale = alt.Scale(domain=[0, largest]) if largest is not None else alt.Scale(zero=True)
+    axis = alt.Axis(tickCount=2, tickMinStep=1, labelExpr="format(datum.value, '~s')")  # 20k, and 0 rather than 0k
     counts: alt.Chart = bars.mark_rect().encode(
         _across("left", "confidence" if last else None),
         alt.X2("right"),
-        alt.Y("share:Q", title="share" if first else None, scale=share, axis=alt.Axis(tickCount=2)),
+        alt.Y("n:Q", title="examples" if first else None, scale=scale, axis=axis),
         alt.Y2Datum(0),
         colour,
     )
@@ -126,7 +129,7 @@ def training(
     for i, quantity in enumerate(quantities):
         rows = alt.Chart(data(epochs, "epochs")).transform_filter(alt.datum.quantity == quantity)
         axis = alt.Axis(tickMinStep=1, tickCount=5, format="d", grid=False, labelFlush=False)
-        title = "epoch" if i + columns >= len(quantities) else None
+        title = "epoch" if edges(i, columns, len(quantities))[1] else None
         x = alt.X("epoch:Q", title=title, axis=axis, scale=alt.Scale(nice=False))
         domain = alt.Undefined if swapped else _seen([row for row in epochs if row["quantity"] == quantity])
         layers = _lines_with_bands(rows, x, None, code, alt.Scale(zero=False, domain=domain, nice=False))
@@ -151,20 +154,23 @@ def sweep(
     values = sorted({row["x"] for row in points})
     unit = {"constant": min((value for value in values if value > 0), default=1)} if scale == "symlog" else {}
     spread = alt.Scale(type=scale, nice=False, padding=6, **unit)  # type: ignore[arg-type]
-    axis = alt.Axis(values=values, grid=False, labelOverlap="greedy", labelSeparation=3, labelFlush=False, format="~g")
+    words = readable(values, scale, width - 12)
+    named = f"indexof({words}, datum.value) < 0 ? '' : format(datum.value, '~g')"
+    axis = alt.Axis(values=values, grid=False, labelOverlap=False, labelFlush=False, labelExpr=named)
+    y = alt.Scale(zero=False, nice=4)  # so that the ends are at a number, and there are at least four
     code = _Coding(series_of([*points, *baselines]), False, width * columns)
     metrics = list(dict.fromkeys(row["metric"] for row in points))
     plots = []
     for i, metric in enumerate(metrics):
         level = alt.Chart(data(baselines, "baselines")).transform_filter(alt.datum.metric == metric)
         rows = alt.Chart(data(points, "points")).transform_filter(alt.datum.metric == metric)
-        x = alt.X("x:Q", title=x_title if i + columns >= len(metrics) else None, scale=spread, axis=axis)
-        mean, low = (alt.Y(f"{end}:Q", title=None, scale=alt.Scale(zero=False)) for end in ("mean", "low"))
+        x = alt.X("x:Q", title=x_title if edges(i, columns, len(metrics))[1] else None, scale=spread, axis=axis)
+        mean, low = (alt.Y(f"{end}:Q", title=None, scale=y) for end in ("mean", "low"))
         layers = [
             level.mark_rect(opacity=0.18).encode(low, alt.Y2("high"), code.colour),
             level.mark_rule(strokeDash=[4, 2]).encode(mean, code.colour),
             level.mark_point(x=width).encode(mean, code.colour, code.shape),  # at the edge, for the legend to name
-            *_lines_with_bands(rows, x, None, code, alt.Scale(zero=False), dashed=False),
+            *_lines_with_bands(rows, x, None, code, y, ticks=4, dashed=False),
             rows.mark_rule(opacity=0.7).encode(x, low, alt.Y2("high"), code.colour),
             rows.mark_point().encode(x, mean, code.colour, code.shape),
         ]
@@ -191,46 +197,19 @@ def risk_coverage(points: Rows, *, width: float = 190, ordered: bool = False) ->
     return alt.LayerChart(layer=layers, width=width, height=width * 0.75)
 
 
-def scatter(points: Rows, *, x_title: str, y_title: str, width: float = 190) -> Chart:
-    """One metric against another, a named point per row with the 95 % intervals of both.
-
-    Args:
-        points: data `points`: `series`; `x`, `x_low`, `x_high`, `y`, `y_low`, `y_high`, the ends None where there is
-            no interval.
-        x_title: of the horizontal axis.
-        y_title: of the vertical axis.
-        width: of the plot, points.
-    """
-    height = width * 0.85
-    named, domains = placed(points, width, height)
-    rows = alt.Chart(data(named, "points"))
-    code = _Coding(series_of(points), False, width, legend=False)
-    x, x_low, x_label = (
-        alt.X(f"{end}:Q", title=x_title, scale=alt.Scale(domain=domains[0], nice=False), axis=alt.Axis(tickCount=5))
-        for end in ("x", "x_low", "label_x")
-    )
-    y, y_low, y_label = (
-        alt.Y(f"{end}:Q", title=y_title, scale=alt.Scale(domain=domains[1], nice=False), axis=alt.Axis(tickCount=5))
-        for end in ("y", "y_low", "label_y")
-    )
-    leaders = rows.transform_filter(alt.datum.far).mark_rule(style="leader")
-    layers = [
-        leaders.encode(x, y, x2="label_x", y2="label_y"),
-        rows.mark_rule(opacity=0.8).encode(x_low, y, code.colour, x2="x_high"),
-        rows.mark_rule(opacity=0.8).encode(x, y_low, code.colour, y2="y_high"),
-        rows.mark_point(size=26).encode(x, y, code.colour, code.shape),
-    ]
-    for align in ("left", "right"):
-        text = rows.transform_filter(alt.datum.align == align).mark_text(align=align, baseline="middle", style="note")
-        layers.append(text.encode(x_label, y_label, text="series:N"))
-    return alt.LayerChart(layer=layers, width=width, height=height)
-
-
 def _lines_with_bands(
-    rows: alt.Chart, x: alt.X, title: str | None, code: _Coding, scale: alt.Scale, *, dashed: bool = True
+    rows: alt.Chart,
+    x: alt.X,
+    title: str | None,
+    code: _Coding,
+    scale: alt.Scale,
+    *,
+    ticks: int = 5,
+    dashed: bool = True,
 ) -> list[alt.Chart]:
     """Lines of `mean` in the band from `low` to `high`."""
-    mean, low = (alt.Y(f"{end}:Q", title=title, scale=scale) for end in ("mean", "low"))
+    axis = alt.Axis(tickCount=ticks)  # by itself a low plot has one or two
+    mean, low = (alt.Y(f"{end}:Q", title=title, scale=scale, axis=axis) for end in ("mean", "low"))
     band = rows.transform_filter("isValid(datum.low)").mark_area(opacity=0.18, line=False, clip=True)
     line = rows.mark_line(clip=True).encode(x, mean, code.colour)
     return [band.encode(x, low, alt.Y2("high"), code.colour), line.encode(code.dash) if dashed else line]
@@ -253,6 +232,15 @@ def data(rows: Rows, name: str) -> alt.InlineData:
 def series_of(rows: Rows) -> list[str]:
     """Return the series in the order in which the rows bring them."""
     return list(dict.fromkeys(str(row["series"]) for row in rows))
+
+
+def edges(i: int, columns: int, n: int) -> tuple[bool, bool]:
+    """Whether plot i of n in a grid names its axis on the left, and the one below.
+
+    With a place free in the last row all name the one below: a few alone would part their row from the next.
+    """
+    ragged = n > columns and n % columns > 0
+    return i % columns == 0, ragged or i + columns >= n
 
 
 def _height(width: float) -> float:

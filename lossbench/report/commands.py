@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from lossbench.catalogue import conf_dir
+from lossbench.errors import StoreError
+from lossbench.identity import run_id, teacher_config
 
 GROUPS = ("dataset", "model", "loss", "optimizer", "schedule", "device")
 VALUES = ("seed", "epochs", "batch_size", "keep", "results_dir")
@@ -33,6 +35,9 @@ def command_of(config: Mapping[str, Any], seeds: Sequence[int] = ()) -> str:
     Args:
         config: a run's, as stored.
         seeds: of several runs that differ in the seed alone; none for the run's own.
+
+    Raises:
+        StoreError: if a student's says too little of its teacher.
     """
     words = overrides_of(config)
     if seeds:
@@ -44,7 +49,7 @@ def command_of(config: Mapping[str, Any], seeds: Sequence[int] = ()) -> str:
 def own_configs(config: Mapping[str, Any]) -> list[str]:
     """Return the choices of a run that no config of lossbench makes: `loss=squared`, which wants its `--config-dir`."""
     nodes = [(group, config[group], group) for group in GROUPS if isinstance(config.get(group), Mapping)]
-    teacher = config.get("teacher") or {}
+    teacher = config["teacher"] if isinstance(config.get("teacher"), Mapping) else {}
     nodes += [
         (group, teacher[group], f"teacher.{group}") for group in TEACHER if isinstance(teacher.get(group), Mapping)
     ]
@@ -57,6 +62,9 @@ def overrides_of(config: Mapping[str, Any]) -> list[str]:
 
     Args:
         config: a run's, as stored. What it lacks, being older than a setting, is left to the default.
+
+    Raises:
+        StoreError: if a student's says too little of its teacher.
     """
     defaults, choices = _read("config.yaml")
     words: list[str] = []
@@ -65,26 +73,47 @@ def overrides_of(config: Mapping[str, Any]) -> list[str]:
             words += _node(group, config[group], group, choices[group])
     if isinstance(config.get("teacher"), Mapping):
         words += _teacher(config)
-    words += [
-        f"metrics.{key}={_hydra(v)}"
-        for key, v in (config.get("metrics") or {}).items()
-        if v != defaults["metrics"].get(key)
-    ]
+    options = config["metrics"] if isinstance(config.get("metrics"), Mapping) else {}
+    words += [f"metrics.{key}={_hydra(v)}" for key, v in options.items() if v != defaults["metrics"].get(key)]
     return words + [
         f"{key}={_hydra(config[key])}" for key in VALUES if key in config and not _same(config[key], defaults[key])
     ]
 
 
+def is_older(config: Mapping[str, Any]) -> bool:
+    """Whether a run lacks settings that its command makes a run with today, which then has another id.
+
+    Args:
+        config: a run's, as stored.
+
+    Raises:
+        StoreError: if too much of it is missing to tell.
+    """
+    nodes = [(group, config[group]) for group in GROUPS if isinstance(config.get(group), Mapping)]
+    lacking = len(nodes) < len(GROUPS) or any(key not in config for key in VALUES[:4])
+    teacher = config.get("teacher")
+    if isinstance(teacher, Mapping) and not _teacher_is_named(config):
+        nodes += [(group, teacher[group]) for group in TEACHER[:4]]
+        lacking = lacking or any(key not in teacher for key in TEACHER)
+    return lacking or any(_lacks(group, node) for group, node in nodes)
+
+
+def _lacks(group: str, node: Mapping[str, Any]) -> bool:
+    """Whether a node of the config, or one inside it, lacks a setting that its yaml has and that makes an id."""
+    choice = _choice(group, node)
+    values, choices = _read(f"{group}/{choice}.yaml") if choice else ({}, {})
+    of_the_id = {"precision"} if group == "device" else {*values} - {"root"}
+    inside = {key.removeprefix(f"/{group}@") for key in choices}
+    return any(name not in node for name in of_the_id | inside) or any(
+        _lacks(group, value) for value in node.values() if isinstance(value, Mapping) and "_target_" in value
+    )
+
+
 def _teacher(config: Mapping[str, Any]) -> list[str]:
     """By its settings where those make it; by its id where the run named one that they do not make."""
-    from lossbench.config import run_id, teacher_config  # Hydra, which the runs without a teacher need not wait for
-
-    teacher = {key: config["teacher"][key] for key in TEACHER if key in config["teacher"]}
-    named = config["teacher"].get("id")
-    if named is not None and (
-        len(teacher) < len(TEACHER) or run_id(teacher_config({"metrics": None, **config, "teacher": teacher})) != named
-    ):
-        return [f"teacher.id={_hydra(named)}"]
+    if _teacher_is_named(config):
+        return [f"teacher.id={_hydra(config['teacher']['id'])}"]
+    teacher = config["teacher"]
     own = config["dataset"].get("learn") == "new" or any(
         node["_target_"] in OWN_MODEL for node in _nodes(config["loss"])
     )
@@ -95,6 +124,28 @@ def _teacher(config: Mapping[str, Any]) -> list[str]:
         name = config[group]["name"] if group in config else ""
         words += _node(group, teacher[group], f"teacher.{group}", default or _choice(group, config[group]) or name)
     return words + [f"teacher.{key}={_hydra(teacher[key])}" for key in TEACHER[4:] if teacher[key] != config[key]]
+
+
+def _teacher_is_named(config: Mapping[str, Any]) -> bool:
+    """Whether a student's teacher is another run than the settings stored of it make.
+
+    Raises:
+        StoreError: if the config has too little of it to tell.
+    """
+    nodes = [config.get(group) for group in GROUPS] + [config["teacher"].get(group) for group in TEACHER[:4]]
+    whole = all(key in config["teacher"] for key in TEACHER)
+    named = config["teacher"].get("id")
+    if named is not None and not whole:
+        return True
+    whole = whole and all(key in config for key in VALUES[:4])
+    if not (whole and all(isinstance(node, Mapping) and "name" in node for node in nodes)):
+        raise StoreError("the config of a student lacks settings of its own or of its teacher")
+    if named is None:
+        return False
+    teacher = {key: config["teacher"][key] for key in TEACHER}
+    shared = {"metrics": None, "results_dir": None, **config, "teacher": teacher}
+    shared["device"] = {"precision": None, **config["device"]}
+    return bool(run_id(teacher_config(shared)) != named)
 
 
 def _node(group: str, node: Mapping[str, Any], where: str, default: str) -> list[str]:

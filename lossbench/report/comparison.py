@@ -23,8 +23,7 @@ def badness(value: float, better: str | None) -> float:
 def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[Row], bool]:
     """Mark in each block and column the best mean, and what paired tests cannot tell from it.
 
-    Where no row of a block shares enough kinds of runs with the best, nothing is tested and nothing is marked as tied.
-    Elsewhere a row that shares too few counts as tied: nothing shows that it is worse.
+    A row that shares fewer than MIN_PAIRS kinds of runs with the best is not tested, and has no mark but `untested`.
 
     Returns:
         The rows, and whether anything was tested.
@@ -46,9 +45,10 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
             any_tested = any_tested or bool(tested)
             # Not asked for nothing: all pairs of ten thousand rows of one seed would not fit in memory.
             worse = worse_than_best(table, judged.index(best)) if tested else [False] * len(judged)
-            for i, is_worse in zip(judged, worse, strict=True):
-                is_best = means[i] == means[best]
-                cells[i][j] = replace(cells[i][j], best=is_best, tied=bool(tested and not is_worse and not is_best))
+            for i, is_worse, pairs in zip(judged, worse, shared, strict=True):
+                is_best, enough = means[i] == means[best], bool(pairs >= MIN_PAIRS)
+                tied = enough and bool(tested) and not is_worse and not is_best
+                cells[i][j] = replace(cells[i][j], best=is_best, tied=tied, untested=not (enough or is_best))
     return [replace(row, cells=tuple(new)) for row, new in zip(rows, cells, strict=True)], any_tested
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import altair as alt
 
-from lossbench.report.charts import GAP, Chart, Layers, Rows, data, series_of
+from lossbench.report.charts import GAP, Chart, Layers, Rows, data, edges, series_of
+from lossbench.report.labels import LINE, wrapped
 from lossbench.report.theme import COLOURS
 
-NUMBER_NEEDS = 15  # points of a matrix's cell that a number of two decimals fits into
+NUMBER_NEEDS, HUNDRED_NEEDS = 9, 13  # points of a matrix's cell that a percentage fits into
 NAME_NEEDS = 8  # points of a row that its class's name fits into
 RIGHT, WRONG = COLOURS[0], COLOURS[4]
 MANY_CLASSES = 10  # names along a side of a matrix that has no room for all
@@ -44,7 +45,10 @@ def confidence(bins: Rows, *, width: float = 190, columns: int = 1) -> Chart:
 
 
 def confusion(cells: Rows, *, width: float = 190, columns: int = 1) -> Chart:
-    """A matrix of what examples are and what they are taken for, in shares of what they are.
+    """A matrix of what examples are and what they are taken for, in per cent of what they are.
+
+    Colour goes with the square root of the share, so that a few errors in a hundred are seen. No number stands below
+    half a per cent, nor for 100 where it would not fit: the darkest cells.
 
     Args:
         cells: data `cells`: a row per series × class × predicted class: `series`; `target`, `predicted`, class names;
@@ -64,20 +68,32 @@ def confusion(cells: Rows, *, width: float = 190, columns: int = 1) -> Chart:
         )
         x = alt.X("predicted:N", sort=names, title="predicted" if last else None, axis=across)
         y = alt.Y("target:N", sort=names, title="class" if first else None, axis=down)
-        bar = alt.Legend(title="share of the class", gradientLength=100, gradientThickness=6, tickCount=2)
-        share = alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], interpolate="rgb"), legend=bar)
+        bar = alt.Legend(
+            title="share of the class",
+            gradientLength=100,
+            gradientThickness=6,
+            values=[0, 0.05, 0.25, 1],
+            format="~%",
+            labelSeparation=2,
+        )
+        scale = alt.Scale(type="sqrt", domain=[0, 1], interpolate="rgb")
+        share = alt.Color("share:Q", scale=scale, legend=bar)
         layers = [rows.mark_rect().encode(x, y, share)]
         if side >= NUMBER_NEEDS:
-            numbers = rows.transform_filter("datum.share >= 0.005").mark_text(fontSize=7)
-            ink = alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black"))
-            layers.append(numbers.encode(x, y, text=alt.Text("share:Q", format=".2f"), color=ink))
+            fits = "" if side >= HUNDRED_NEEDS else " && datum.share < 0.995"
+            numbers = rows.transform_filter(f"datum.share >= 0.005{fits}").mark_text(fontSize=7)
+            numbers = numbers.transform_calculate(percent="format(100 * datum.share, '.0f')")
+            ink = alt.condition("datum.share > 0.3", alt.value("white"), alt.value("black"))
+            layers.append(numbers.encode(x, y, text="percent:N", color=ink))
         return alt.LayerChart(layer=layers, height=width)
 
     return _a_plot_each(cells, "cells", matrix, width, columns)
 
 
 def features(points: Rows, *, width: float = 190, columns: int = 1) -> Chart:
-    """Penultimate features of three classes in the plane through the classes' templates, both axes to one scale.
+    """Penultimate features of three classes in the plane through the classes' templates.
+
+    All axes are to one scale, so that clusters can be compared.
 
     Args:
         points: data `points`: a row per series × example: `series`; `label`, its class; `x`, `y`, in the plane.
@@ -86,17 +102,27 @@ def features(points: Rows, *, width: float = 190, columns: int = 1) -> Chart:
 
     Source: Müller et al. 2019, "When Does Label Smoothing Help?", section 2.
     """
-    ends: dict[str, list[list[float]]] = {}
+    spans: dict[str, list[tuple[float, float]]] = {}
     for name in series_of(points):
         mine = [row for row in points if row["series"] == name]
-        spans = [(min(row[axis] for row in mine), max(row[axis] for row in mine)) for axis in "xy"]
-        half = 0.53 * max(high - low for low, high in spans)
-        ends[name] = [[(low + high) / 2 - half, (low + high) / 2 + half] for low, high in spans]
+        spans[name] = [(min(row[axis] for row in mine), max(row[axis] for row in mine)) for axis in "xy"]
+    half = 0.53 * max(high - low for ends in spans.values() for low, high in ends)
 
     def cloud(rows: alt.Chart, first: bool, last: bool, name: str) -> Layers:
         x, y = (
-            channel(f"{axis}:Q", title=None, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=4))
-            for channel, axis, domain in zip((alt.X, alt.Y), "xy", ends[name], strict=True)
+            channel(
+                f"{axis}:Q",
+                title=title,
+                scale=alt.Scale(domain=[(low + high) / 2 - half, (low + high) / 2 + half], nice=False),
+                axis=alt.Axis(tickCount=4, labelFlush=False),
+            )
+            for channel, axis, (low, high), title in zip(
+                (alt.X, alt.Y),
+                "xy",
+                spans[name],
+                ("1st direction" if last else None, "2nd direction" if first else None),
+                strict=True,
+            )
         )
         label = (channel("label:N", sort=None, title=None) for channel in (alt.Color, alt.Shape))
         return alt.LayerChart(layer=[rows.mark_point(size=7, opacity=0.6).encode(x, y, *label)], height=width)
@@ -113,18 +139,32 @@ def panels(pictures: Rows, classes: Rows, *, width: float = 190, aspect: float =
         width: of the grid, points.
         aspect: height of a picture over its width.
     """
-    headings = list(dict.fromkeys(row["column"] for row in pictures))
+    names = list(dict.fromkeys(row["column"] for row in pictures))
     rows = len({row["row"] for row in pictures})
-    side = width / len(headings)
+    side = width / len(names)
+    lines = {name: wrapped(name, side) for name in names}
+    height = max(map(len, lines.values()))
+    blank = "\u200b"  # of no width; lines that are empty, or of spaces, would take no height
+    headings = {name: "\n".join([*[blank] * (height - len(of)), *of]) for name, of in lines.items()}
     x = alt.X(
-        "column:N",
-        sort=headings,
+        "heading:N",
+        sort=list(headings.values()),
         title=None,
         scale=alt.Scale(padding=0),
-        axis=alt.Axis(orient="top", labelAngle=0, ticks=False, grid=False, labelLimit=side),
+        axis=alt.Axis(
+            orient="top",
+            labelAngle=0,
+            labelExpr="split(datum.label, '\\n')",
+            labelLimit=0,
+            labelLineHeight=LINE,
+            labelPadding=2 + (height - 1) * LINE,  # Vega sets the first line where one would stand
+            ticks=False,
+            grid=False,
+        ),
     )
     y = alt.Y("row:O", title=None, scale=alt.Scale(padding=0), axis=None)
-    images = alt.Chart(data(pictures, "pictures")).mark_image(
+    shown = [{**row, "heading": headings[row["column"]]} for row in pictures]
+    images = alt.Chart(data(shown, "pictures")).mark_image(
         width=side - 2, height=side * aspect - 2, align="center", baseline="middle"
     )
     colours = alt.Scale(domain=[row["label"] for row in classes], range=[row["colour"] for row in classes])
@@ -134,7 +174,7 @@ def panels(pictures: Rows, classes: Rows, *, width: float = 190, aspect: float =
         images.encode(x, y, url="url:N", description="column:N"),
         alt.Chart(data(classes, "classes")).mark_point(opacity=0, strokeOpacity=0).encode(fill=key),
     ]
-    if "confidence" in headings:
+    if "confidence" in names:
         ramp = alt.Scale(domain=[0, 1], range=["black", "white"])
         bar = alt.Legend(
             title="confidence", gradientLength=60, gradientThickness=6, tickCount=2, gradientStrokeColor="grey"
@@ -159,7 +199,7 @@ def _a_plot_each(
     plots = []
     for i, one in enumerate(series):
         mine = alt.Chart(data(rows, name)).transform_filter(alt.datum.series == one)
-        left, below = i % columns == 0, i + columns >= len(series)
-        chart = plot(mine, left, below, one) if named else plot(mine, left, below)
+        at = edges(i, columns, len(series))
+        chart = plot(mine, *at, one) if named else plot(mine, *at)
         plots.append(chart.properties(width=width, **({"title": one} if len(series) > 1 else {})))
     return alt.concat(*plots, columns=columns, spacing=GAP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,13 +14,16 @@ from lossbench.errors import ConfigError, RequestError, did_you_mean
 from lossbench.report import charts, example_charts, pictures, series, trends
 from lossbench.report.grouping import DEFAULT_CALIBRATIONS, tabulate
 from lossbench.report.notation import heading, title
+from lossbench.report.scatter_chart import scatter
 from lossbench.report.series import Series
 from lossbench.report.table import Table
 from lossbench.store import Store
 
 TOGETHER = 3  # series that one reliability diagram holds; more have one each
 MOST = 10  # series in a figure
-MOST_POINTS = 40  # of a scatter plot
+MOST_NAMES = 20  # in the legend of a scatter plot
+MOST_PLOTS = 9  # of a scatter plot, one for each data set and model
+OF_FILES = ("reliability", "risk_coverage", "confidence", "confusion")  # kinds that logits alone are enough for
 ONE_EACH = {"column": 2, "page": 4}  # plots side by side, where each series has its own
 INTERVALS = "mean and 95 % interval over seeds"
 
@@ -37,6 +41,7 @@ class Request:
     split: str | None = None
     x: str | None = None
     classes: Sequence[str] | None = None
+    select: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,13 @@ def figure(request: Request, store: Store) -> Answer:
     if request.kind not in KINDS:
         raise ConfigError(f"no figure named {request.kind!r}{did_you_mean(request.kind, KINDS)}")
     make, known = KINDS[request.kind]
-    for option in ("baseline", "metrics", "calibration", "split", "x", "classes"):
+    for option in ("baseline", "metrics", "calibration", "split", "x", "classes", "select"):
         if getattr(request, option) and option not in known:
             takers = [kind for kind, (_, options) in KINDS.items() if option in options]
             raise ConfigError(f"--{option} is for {', '.join(takers)}; {request.kind} has no use for it")
+    file = next((source for source in request.sources if predictions.is_file(source)), None)
+    if file is not None and request.kind not in OF_FILES:
+        raise ConfigError(f"{request.kind} is drawn of runs, by id; files such as {file} are for {', '.join(OF_FILES)}")
     return make(request, store)
 
 
@@ -80,7 +88,8 @@ def _table(
     request: Request, store: Store, metrics: Sequence[str] | None, calibrations: Sequence[str]
 ) -> tuple[Table, list[str]]:
     """The runs asked for, grouped over seeds as in the table of the report; and what was left out."""
-    frame, left_out = store.frame([request.split or "test"], ["raw", "temperature_scaled", *calibrations])
+    splits = [request.split or "test", *(["val"] if request.select else [])]
+    frame, left_out = store.frame(splits, ["raw", "temperature_scaled", *calibrations])
     if frame.empty:
         store.newest()  # says that there are none, and where
     if request.sources:
@@ -91,6 +100,7 @@ def _table(
         metrics=metrics,
         calibrations=calibrations,
         split=request.split or "test",
+        select=request.select,
     )
     return table, list(left_out)
 
@@ -103,12 +113,8 @@ def _series(request: Request, store: Store) -> tuple[list[Series], str, list[str
     """A series for each row of the table, or each file, and each calibration; a caption; what could not be read."""
     calibrations = _calibrations(request)
     files = [Path(source) for source in request.sources if predictions.is_file(source)]
-    if files and (
-        len(files) < len(request.sources) or request.where or request.kind in ("training", "features", "panels")
-    ):
-        raise ConfigError(
-            "files of logits go without runs and --where, and hold nothing for training, features, panels"
-        )
+    if files and (len(files) < len(request.sources) or request.where or request.select):
+        raise ConfigError("files of logits go without runs, --where and --select")
     if files:
         split = request.split or "test"
         found = series.series_of_files(files, store, split, calibrations)
@@ -118,20 +124,21 @@ def _series(request: Request, store: Store) -> tuple[list[Series], str, list[str
     return _at_most(MOST, series.series_of_runs(table, store, calibrations)), _caption(table), skipped
 
 
-def _at_most(most: int, found: list[Any]) -> list[Any]:
+def _at_most(most: int, found: list[Any], what: str = "rows") -> list[Any]:
     if len(found) > most:
         raise RequestError(
-            f"{len(found)} rows are too many for one figure, which holds {most}; choose some with --where KEY=VALUE, "
+            f"{len(found)} {what} are too many for one figure, which holds {most}; choose some with --where KEY=VALUE, "
             "such as --where loss=cross_entropy,label_smoothing"
         )
     return found
 
 
 def _caption(table: Table) -> str:
-    """What all rows share, and how many seeds they are over."""
+    """What all rows share, how many seeds they are over, and whether these chose hyperparameters."""
     counts = sorted({row.n for row in table.rows})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{title(table)} · {seeds} seed{'s' if counts[-1] > 1 else ''}"
+    picked = ", hyperparameters picked on validation" * any(row.picked for row in table.rows)
+    return f"{title(table)} · {seeds} seed{'s' if counts[-1] > 1 else ''}{picked}"
 
 
 def _several_seeds(found: Sequence[Series]) -> bool:
@@ -159,8 +166,10 @@ def _is_number(text: str) -> bool:
 
 def _reliability(request: Request, store: Store) -> Answer:
     found, caption, skipped = _series(request, store)
-    chart = partial(charts.reliability, series.reliability_bins(found), ordered=_in_order(found))
+    rows = series.reliability_bins(found)
+    chart = partial(charts.reliability, rows, ordered=_in_order(found))
     caption += _pooled(found, ", ECE: their mean")
+    caption += f"; hollow: fewer than {charts.FEW} examples" * any(row["n"] < charts.FEW for row in rows)
     together = len(found) <= TOGETHER
     return Figure(chart, caption) if together else Figure(chart, caption, len(found), ONE_EACH), skipped
 
@@ -190,21 +199,32 @@ def _confidence(request: Request, store: Store) -> Answer:
 
 def _confusion(request: Request, store: Store) -> Answer:
     found, caption, skipped = _series(request, store)
-    chart = partial(example_charts.confusion, series.confusion_cells(found))
-    return Figure(chart, f"{caption}; shares of each class{_pooled(found)}", len(found), ONE_EACH), skipped
+    cells = series.confusion_cells(found)
+    chart = partial(example_charts.confusion, cells)
+    full = " or, dark, for 100" * any((row["share"] or 0) >= 0.995 for row in cells)
+    caption += f"; per cent of each class, blank below 0.5{full}{_pooled(found)}"
+    return Figure(chart, caption, len(found), ONE_EACH), skipped
 
 
 def _features(request: Request, store: Store) -> Answer:
     found, caption, skipped = _series(request, store)
-    chart = partial(example_charts.features, pictures.projections(found, request.classes))
-    return Figure(chart, f"{caption.rpartition(' · ')[0]} · first seed", len(found), ONE_EACH), skipped
+    chart = partial(example_charts.features, pictures.projections(found, request.classes, _keep(request)))
+    caption = f"{caption.rpartition(' · ')[0]} · first seed; features in the plane of the classes' templates"
+    return Figure(chart, caption + (", all to one scale" if len(found) > 1 else ""), len(found), ONE_EACH), skipped
 
 
 def _panels(request: Request, store: Store) -> Answer:
     found, caption, skipped = _series(request, store)
-    grid, classes, aspect = pictures.grid(found)
+    grid, classes, aspect = pictures.grid(found, _keep(request))
     chart = partial(example_charts.panels, grid, classes, aspect=aspect)
-    return Figure(chart, f"{caption.rpartition(' · ')[0]} · first seed"), skipped
+    more = "; predictions side by side, their confidence where a row stands alone" if len(found) > 1 else ""
+    return Figure(chart, f"{caption.rpartition(' · ')[0]} · first seed{more}"), skipped
+
+
+def _keep(request: Request) -> str:
+    """The command that keeps what features and panels draw, of the runs that were asked for."""
+    filters = [part for condition in request.where for part in ("--where", shlex.quote(condition))]
+    return " ".join(["lossbench evaluate --pictures", *request.sources, *filters])
 
 
 def _scatter(request: Request, store: Store) -> Answer:
@@ -215,9 +235,13 @@ def _scatter(request: Request, store: Store) -> Answer:
     rows, left_out = trends.scatter(table, _calibrations(request))
     if not rows:
         raise RequestError(f"no run has both {' and '.join(names)}; lossbench evaluate adds metrics that came since")
+    plots = _at_most(MOST_PLOTS, list(dict.fromkeys(row["plot"] for row in rows)), "plots")
+    _at_most(MOST_NAMES, list(dict.fromkeys(row["series"] for row in rows)))
     y, x = (heading(next(column for column in table.metrics if column.metric == name)) for name in names)
-    chart = partial(charts.scatter, _at_most(MOST_POINTS, rows), x_title=x, y_title=y)
-    return Figure(chart, f"{_caption(table)}; {INTERVALS}"), skipped + left_out
+    y_bounds, x_bounds = map(trends.bounds, names)
+    chart = partial(scatter, rows, x_title=x, y_title=y, x_bounds=x_bounds, y_bounds=y_bounds)
+    caption = f"{_caption(table)}; {INTERVALS}{'; each plot has axes of its own' if len(plots) > 1 else ''}"
+    return Figure(chart, caption, len(plots), {"column": 2, "page": 3}), skipped + left_out
 
 
 def _sweep(request: Request, store: Store) -> Answer:
@@ -234,13 +258,13 @@ def _sweep(request: Request, store: Store) -> Answer:
 
 # What draws each kind, and the options that it takes beside the runs and --where.
 KINDS: dict[str, tuple[Callable[[Request, Store], Answer], tuple[str, ...]]] = {
-    "reliability": (_reliability, ("calibration", "split")),
+    "reliability": (_reliability, ("calibration", "split", "select")),
     "sweep": (_sweep, ("baseline", "metrics", "calibration", "split", "x")),
-    "training": (_training, ()),
-    "risk_coverage": (_risk_coverage, ("calibration", "split")),
-    "confidence": (_confidence, ("calibration", "split")),
-    "scatter": (_scatter, ("metrics", "calibration", "split")),
-    "confusion": (_confusion, ("calibration", "split")),
-    "features": (_features, ("classes",)),
-    "panels": (_panels, ()),
+    "training": (_training, ("select",)),
+    "risk_coverage": (_risk_coverage, ("calibration", "split", "select")),
+    "confidence": (_confidence, ("calibration", "split", "select")),
+    "scatter": (_scatter, ("metrics", "calibration", "split", "select")),
+    "confusion": (_confusion, ("calibration", "split", "select")),
+    "features": (_features, ("classes", "select")),
+    "panels": (_panels, ("select",)),
 }

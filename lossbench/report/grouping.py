@@ -15,7 +15,7 @@ from lossbench.calibration import CALIBRATIONS
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
-from lossbench.report.arrangement import arrange, in_order, look_alikes, of_what_goes_across
+from lossbench.report.arrangement import arrange, in_order, look_alikes, more_than_the_loss, of_what_goes_across
 from lossbench.report.arrangement import sort as sorted_by
 from lossbench.report.choice import Choice, choose
 from lossbench.report.comparison import mark_best, with_differences
@@ -141,6 +141,7 @@ def tabulate(
             *notes.notes(lines, [column.key for column in both], shown, options, spread=spread, tests=of_tests),
             *_at_the_bound(chosen, shown),
             *(choice.notes if choice else ()),
+            *more_than_the_loss(lines),
             *remarks,
             *left_out,
             *of_what_goes_across(lines, columns, above),
@@ -150,6 +151,8 @@ def tabulate(
         baseline=" ".join(baseline),
         ranks=rank(lines, both, shown, ranks, picked=select is not None) if ranks else None,
         across=above,
+        options=options,
+        asked=frozenset(name for name, given in (("metrics", metrics), ("rows", rows)) if given),
     )
 
 

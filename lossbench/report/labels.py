@@ -1,20 +1,24 @@
-"""Where the names of points in a plot may stand without covering one another."""
+"""Where the words of a plot may stand without covering one another."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 LETTER, LINE = 3.9, 8.5  # points that a letter and a line of 7-point type take
 NEAR = 5  # points from a point to its name
+APART = 2.5  # points between the numbers below an axis
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Domain = list[float]
+Bounds = tuple[float, float]
+FREE: Bounds = (-math.inf, math.inf)
 
 
 def placed(
-    points: Sequence[Mapping[str, Any]], width: float, height: float
+    points: Sequence[Mapping[str, Any]], width: float, height: float, x_bounds: Bounds = FREE, y_bounds: Bounds = FREE
 ) -> tuple[list[dict[str, Any]], tuple[Domain, Domain]]:
     """Give each point a place for its name, near it, within the plot and on no other name, point or interval.
 
@@ -22,12 +26,15 @@ def placed(
         points: `series`, `x`, `y` and the intervals `x_low`, `x_high`, `y_low`, `y_high`, None where there is none.
         width: of the plot, points.
         height: of the plot, points.
+        x_bounds: which the domain of x does not pass.
+        y_bounds: likewise.
 
     Returns:
-        The points with `label_x` and `label_y`, in data units, `align` (left or right of the name is there) and `far`:
-        whether a line should lead from the point to its name; and the domains of x and y.
+        The points with `label_x` and `label_y`, in data units, `align` (left or right of the name is there) and
+        `clear`: whether the name is near enough to be taken for the point's, and covers nothing; and the domains of x
+        and y.
     """
-    domains = _domain(points, "x"), _domain(points, "y")
+    domains = _domain(points, "x", x_bounds), _domain(points, "y", y_bounds)
 
     def across(value: float) -> float:
         return (value - domains[0][0]) / (domains[0][1] - domains[0][0]) * width
@@ -58,10 +65,54 @@ def placed(
                 "label_x": domains[0][0] + left / width * (domains[0][1] - domains[0][0]),
                 "label_y": domains[1][1] - middle / height * (domains[1][1] - domains[1][0]),
                 "align": align,
-                "far": distance > 2.5 * NEAR,
+                "clear": distance <= 2.5 * NEAR and costs[best] < 1,
             }
         )
     return result, domains
+
+
+def readable(values: Sequence[float], scale: str, width: float) -> list[float]:
+    """Return those values whose numbers fit beside one another below an axis: both ends, then the shortest first.
+
+    Args:
+        values: rising.
+        scale: `linear`, `log`, or `symlog` with the least positive value as its constant.
+        width: from the first to the last, points.
+    """
+    constant = min((value for value in values if value > 0), default=1.0)
+
+    def at(value: float) -> float:
+        if scale == "linear":
+            return value
+        return math.log(value) if scale == "log" else math.copysign(math.log1p(abs(value) / constant), value)
+
+    unit = width / ((at(values[-1]) - at(values[0])) or 1)
+    kept: dict[float, float] = {}  # values and half of how wide they are
+    for value in sorted(values, key=lambda value: (value not in (values[0], values[-1]), len(f"{value:g}"), value)):
+        half = len(f"{value:g}") * LETTER / 2
+        if all(abs(at(value) - at(other)) * unit >= half + room + APART for other, room in kept.items()):
+            kept[value] = half
+    return sorted(kept)
+
+
+def wrapped(text: str, width: float) -> list[str]:
+    """Return a name in lines of at most that width, points, broken after a space or an underscore, else anywhere."""
+    lines = [""]
+    for part in re.findall(r"[^_ ]+[_ ]?|[_ ]", text):
+        if lines[-1] and _length(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        for character in part:
+            if lines[-1] and _length(lines[-1] + character.strip()) > width:
+                lines.append("")
+            lines[-1] += character
+    return [line.strip() for line in lines]
+
+
+def _length(text: str) -> float:
+    """About how wide a text is in 7-point Helvetica, in points."""
+    return 7 * sum(
+        0.28 if c in "ijltf.,'| " else 0.83 if c in "mMW" else 0.7 if c == "w" or c.isupper() else 0.56 for c in text
+    )
 
 
 def _spots(x: float, y: float) -> list[tuple[float, float, str, float]]:
@@ -94,8 +145,8 @@ def _cost(box: Box, taken: Sequence[Box], width: float, height: float) -> float:
     return covered + 10 * ((right - left) * (bottom - top) - inside)
 
 
-def _domain(points: Sequence[Mapping[str, Any]], axis: str) -> Domain:
+def _domain(points: Sequence[Mapping[str, Any]], axis: str, bounds: Bounds) -> Domain:
     ends = [point[key] for point in points for key in (axis, f"{axis}_low", f"{axis}_high") if point[key] is not None]
     low, high = min(ends), max(ends)
     margin = (high - low) * 0.1 or abs(high) * 0.05 or 1.0
-    return [low - margin, high + margin]
+    return [max(low - margin, bounds[0]), min(high + margin, bounds[1])]

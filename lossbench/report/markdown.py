@@ -30,6 +30,10 @@ def escaped(text: str) -> str:
     """Return text that markdown shows as it is, on one line."""
     text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|~$#])", r"\\\1", text)
+    # What GitHub would make a link: an address, before it is read, and a user or an issue even where they are escaped.
+    text = re.sub(r":(?=//)", "&#58;", text)
+    text = re.sub(r"(?i)\b(www)\.", r"\1&#46;", text)
+    text = re.sub(r"(@|\\#)(?=\w)", r"\1<!-- -->", text)
     # Between letters an underscore is only an underscore: label_smoothing stays readable as it is.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lossbench import metrics as library
 from lossbench.report.defaults import other_than_default
 from lossbench.report.options import definitions
 from lossbench.report.resampling import N_RESAMPLES, SEED
 from lossbench.report.selection import written
-from lossbench.report.table import BESIDE, DIFFERS, NAMES, TIED, UNKNOWN, MetricColumn, Row, metric_name
+from lossbench.report.table import BESIDE, DIFFERS, NAMES, TIED, UNKNOWN, MetricColumn, Row, Table, metric_name
 from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE
 
 
@@ -18,7 +19,7 @@ def notes(
     rows: Sequence[Row],
     keys: Sequence[str],
     shown: Sequence[MetricColumn],
-    options: dict[str, float],
+    options: Mapping[str, float],
     *,
     spread: str,
     tests: Sequence[str],
@@ -33,9 +34,26 @@ def notes(
         spread: what follows ±, `interval` or `sd`.
         tests: what `comparisons` returns.
     """
-    notes = [*_spread(rows, shown, spread), *tests]
+    said = [*_spread(rows, shown, spread), *tests, *_of_metrics(rows, shown, options)]
+    return said + _loss_settings(rows, keys) + _other_settings(rows, keys)
+
+
+def without_metrics(table: Table, kept: Sequence[int]) -> list[str]:
+    """Return the notes of a table that shows some of its metrics alone, by position: none on the others."""
+    shown = [table.metrics[i] for i in kept]
+    rows = [replace(row, cells=tuple(row.cells[i] for i in kept)) for row in table.rows]
+    pairs = [
+        (_spread(table.rows, table.metrics, table.spread), _spread(rows, shown, table.spread)),
+        (_of_metrics(table.rows, table.metrics, table.options), _of_metrics(rows, shown, table.options)),
+    ]
+    instead = {note: few if i == 0 else [] for every, few in pairs for i, note in enumerate(every)}
+    return [text for note in table.notes for text in instead.get(note, [note])]
+
+
+def _of_metrics(rows: Sequence[Row], shown: Sequence[MetricColumn], options: Mapping[str, float]) -> list[str]:
+    """Say what the metrics shown are, and what they lack."""
     of = {column.metric for column in shown}
-    notes += definitions(shown, options)
+    notes = definitions(shown, options)
     if any(column.metric == "confidence_gap" for column in shown):
         notes.append("Confidence gap: mean confidence − accuracy; above 0 is overconfident.")
     notes += [
@@ -54,7 +72,7 @@ def notes(
         if left_out:
             name = metric_name(column.metric, column.calibration)
             notes.append(f"{name}: no value in {left_out} of {total} runs, left out of the mean.")
-    return notes + _loss_settings(rows, keys) + _other_settings(rows, keys)
+    return notes
 
 
 def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
@@ -70,8 +88,11 @@ def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
         notes.append(
             f"{TIED}: cannot be told from the best (paired t, Holm over all pairs of rows, p ≥ {SIGNIFICANCE})."
         )
-        if any(row.n < MIN_PAIRS for row in rows):
-            notes.append(f"Rows of fewer than {MIN_PAIRS} seeds are not tested.")
+        untested = sum(any(cell.untested for cell in row.cells) for row in rows)
+        if untested:
+            notes.append(
+                f"Not tested: {untested} of {len(rows)} rows, which share fewer than {MIN_PAIRS} runs with it."
+            )
     elif max(row.n for row in rows) > 1 and len(rows) > max(row.block for row in rows) + 1:
         notes.append(f"Not tested: that takes {MIN_PAIRS} paired runs.")
     differences = [cell.difference for row in rows for cell in row.cells if cell.difference is not None]

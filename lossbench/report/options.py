@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -40,7 +40,7 @@ def measured_with(frame: pd.DataFrame, metrics: Iterable[str]) -> dict[str, floa
     return found  # type: ignore[return-value]
 
 
-def definitions(shown: Sequence[MetricColumn], options: dict[str, float]) -> list[str]:
+def definitions(shown: Sequence[MetricColumn], options: Mapping[str, float]) -> list[str]:
     """Return a sentence for each option and each calibration that the shown columns depend on."""
     by_kind: dict[str, list[str]] = {}
     for metric in dict.fromkeys(column.metric for column in shown):

@@ -15,12 +15,16 @@ from lossbench.errors import ConfigError, RequestError
 from lossbench.predictions import IGNORE_INDEX
 from lossbench.report.example_charts import class_colour
 from lossbench.report.series import Rows, Series, class_names
+from lossbench.store import Store
 
 MOST_OF_A_CLASS = 200  # points of a cloud: more hide one another
 SHARP = 200  # pixels that a picture has at least, so that no printer blurs those of the image
 
 
-def projections(series: Sequence[Series], classes: Sequence[str] | None = None) -> Rows:
+KEEP = "lossbench evaluate --pictures"
+
+
+def projections(series: Sequence[Series], classes: Sequence[str] | None = None, keep: str = KEEP) -> Rows:
     """Return the points of `example_charts.features`, of the first run of each series.
 
     The plane goes through the templates of three classes, the weights of the last layer: an orthonormal basis of it is
@@ -29,14 +33,14 @@ def projections(series: Sequence[Series], classes: Sequence[str] | None = None) 
     Args:
         series: of runs.
         classes: three, by name or number; None for the first three.
+        keep: the command that keeps features of all these runs.
 
     Raises:
         ConfigError: if they are not three of the classes.
-        StoreError: if a run has no features.
+        RequestError: if a run has no features.
     """
     rows: Rows = []
-    for one in series:
-        kept = one.store.arrays(str(one.sources[0]), "features")
+    for one, kept in zip(series, _kept(series, "features", keep), strict=True):
         templates, targets = kept["templates"].astype(np.float64), kept["test_targets"]
         names = class_names(one, len(templates))
         chosen = _three(classes or names[:3], names)
@@ -50,16 +54,19 @@ def projections(series: Sequence[Series], classes: Sequence[str] | None = None) 
     return rows
 
 
-def grid(series: Sequence[Series]) -> tuple[Rows, Rows, float]:
+def grid(series: Sequence[Series], keep: str = KEEP) -> tuple[Rows, Rows, float]:
     """Return `pictures`, `classes` and `aspect` of `example_charts.panels`, of the first run of each series.
 
     One series has its confidence beside its prediction; several have their predictions side by side.
 
+    Args:
+        series: of runs.
+        keep: the command that keeps examples of all these runs.
+
     Raises:
-        RequestError: if they show different images.
-        StoreError: if a run has none.
+        RequestError: if they show different images, or a run has none.
     """
-    kept = [one.store.arrays(str(one.sources[0]), "examples") for one in series]
+    kept = _kept(series, "examples", keep)
     first = kept[0]
     if any(not np.array_equal(first["images"], other["images"]) for other in kept):
         raise RequestError("these runs are of different images; choose one data set with --where dataset=NAME")
@@ -81,6 +88,33 @@ def grid(series: Sequence[Series]) -> tuple[Rows, Rows, float]:
     ]
     height, width = first["targets"].shape[1:]
     return rows, [{"label": name, "colour": class_colour(k)} for k, name in enumerate(names)], height / width
+
+
+def _kept(series: Sequence[Series], name: str, keep: str) -> list[dict[str, NDArray[Any]]]:
+    """The arrays of that name of each series's first run; or why there are none, and what to do."""
+    runs = [(one.store, str(one.sources[0])) for one in series]
+    lacking = [(store, run_id) for store, run_id in runs if not store.keeps(run_id, name)]
+    for store, run_id in lacking:
+        masks = _of_masks(store, run_id)
+        if masks != (name == "examples"):
+            data = store.config(run_id)["dataset"]["name"]
+            raise RequestError(
+                f"features are of classes, and {data} has masks, which lossbench plot panels draws"
+                if masks
+                else f"panels are of masks, and {data} has none; lossbench plot features draws its classes, or choose "
+                "another data set with --where dataset=NAME"
+            )
+    if len(lacking) == 1:
+        raise RequestError(f"{lacking[0][1]} has no {name} to draw; {KEEP} {lacking[0][1]} makes them")
+    if lacking:
+        raise RequestError(f"{len(lacking)} of {len(runs)} rows have no {name} to draw; {keep} makes them")
+    return [store.arrays(run_id, name) for store, run_id in runs]
+
+
+def _of_masks(store: Store, run_id: str) -> bool:
+    if store.keeps(run_id, "examples") or store.keeps(run_id, "features"):
+        return store.keeps(run_id, "examples")
+    return store.predictions(run_id)["test_targets"].ndim > 1
 
 
 def _three(classes: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lossbench import curves, evaluation, predictions
 from lossbench.metrics.inputs import Predictions, read
+from lossbench.report.labels import FREE, Bounds
 from lossbench.report.selection import Value, written
 from lossbench.report.table import CALIBRATED, NAMES, Column, Row, Table
 from lossbench.statistics import t_interval
@@ -21,8 +22,11 @@ from lossbench.store import Store
 Rows: TypeAlias = list[dict[str, Any]]
 Array: TypeAlias = NDArray[np.float64]
 
+SHARE: Bounds = (0.0, 1.0)
 N_BINS = 20  # of histograms of confidence
 COVERAGES = np.linspace(0.01, 1, 100)
+# Columns of history.csv.
+QUANTITIES = {"train_loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
 SYMBOLS = {"epsilon": "ε", "gamma": "γ", "alpha": "α", "beta": "β", "temperature": "T", "lambda": "λ"}
 
 
@@ -39,7 +43,7 @@ class Series:
     def reliability(self) -> list[dict[str, Array]]:
         """Return the bins of each run."""
         return [
-            evaluation.reliability_of(self.store, source, self.split)[self.calibration]
+            evaluation.reliability_of(self.store, source, self.split, [self.calibration])[self.calibration]
             if isinstance(source, str)
             else evaluation.curve(
                 "reliability", predictions.of_file(source), predictions.SOFTMAX, split=self.split,
@@ -142,7 +146,7 @@ def risk_points(series: Sequence[Series]) -> Rows:
             curve = curves.risk_coverage(said.log_probs, said.classes)
             risks.append(np.interp(COVERAGES, curve["coverage"], curve["risk"]))
         for coverage, values in zip(COVERAGES, np.array(risks).T, strict=True):
-            rows.append({"series": one.label, "coverage": float(coverage), **mean_and_interval(values)})
+            rows.append({"series": one.label, "coverage": float(coverage), **mean_and_interval(values, SHARE)})
     return rows
 
 
@@ -196,34 +200,36 @@ def class_names(series: Series, num_classes: int) -> list[str]:
 
 def epochs(series: Sequence[Series]) -> Rows:
     """Epochs of `charts.training`: means over the seeds that got that far."""
-    quantities = {
-        "train_loss": "training loss",
-        "val_loss": "validation loss",
-        "val_accuracy": "validation accuracy",
-    }
+    histories = [[one.store.history(str(source)) for source in one.sources] for one in series]
     rows: Rows = []
-    for column, quantity in quantities.items():
-        for one in series:
-            by_epoch: dict[int, list[float]] = {}
-            for source in one.sources:
-                for line in one.store.history(str(source)):
-                    if math.isfinite(line.get(column, math.nan)):
-                        by_epoch.setdefault(int(line["epoch"]), []).append(line[column])
-            for epoch, values in sorted(by_epoch.items()):
+    for column, quantity in QUANTITIES.items():
+        for one, of_runs in zip(series, histories, strict=True):
+            for epoch, values in by_epoch(of_runs, column).items():
                 head = {"quantity": quantity, "series": one.label, "epoch": epoch}
-                rows.append({**head, **mean_and_interval(values)})
+                bounds = SHARE if column.endswith("accuracy") else FREE
+                rows.append({**head, **mean_and_interval(values, bounds)})
     return rows
 
 
-def mean_and_interval(values: Sequence[float] | Array) -> dict[str, float | None]:
+def by_epoch(histories: Sequence[Sequence[Mapping[str, float]]], column: str) -> dict[int, list[float]]:
+    """Return the finite values of a column of several runs' histories: epoch → one for each run that has it."""
+    values: dict[int, list[float]] = {}
+    for line in (line for history in histories for line in history):
+        if math.isfinite(line.get(column, math.nan)) and "epoch" in line:
+            values.setdefault(int(line["epoch"]), []).append(line[column])
+    return dict(sorted(values.items()))
+
+
+def mean_and_interval(values: Sequence[float] | Array, bounds: Bounds = FREE) -> dict[str, float | None]:
     """Return `mean`, and `low` and `high`, the ends of its 95 % interval by Student's t; None below two values."""
-    return {"mean": float(np.mean(values)), **interval(*t_interval(values))}
+    return {"mean": float(np.mean(values)), **interval(*t_interval(values), bounds)}
 
 
-def interval(low: float, high: float) -> dict[str, float | None]:
-    """Return the ends as a figure takes them: None where there are none."""
-    there = math.isfinite(low) and math.isfinite(high)
-    return {"low": low if there else None, "high": high if there else None}
+def interval(low: float, high: float, bounds: Bounds = FREE) -> dict[str, float | None]:
+    """Return the ends as a figure takes them: None where there are none, cut where no value can lie beyond."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return {"low": None, "high": None}
+    return {"low": max(low, bounds[0]), "high": min(high, bounds[1])}
 
 
 def numeric(value: Value) -> bool:

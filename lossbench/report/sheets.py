@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from lossbench.report.narrow import held, leaving, varies
 from lossbench.report.notation import ARROWS, decimals, heading, p_value, setting
 from lossbench.report.table import Table, metric_name
 from lossbench.statistics import MIN_PAIRS
+
+EFFECT_SIZE = "d_z: Cohen's, the mean over the standard deviation of the differences."
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,26 @@ class Sheet:
     words: int
     rows: tuple[tuple[str, ...], ...]
     note: str
+    defined: Mapping[str, str] = field(default_factory=dict)  # sentences of the note that one column alone needs
 
 
 def sheets(table: Table) -> list[Sheet]:
     """Return what a table has beside its rows."""
     return [*_differences(table), *_ranks(table)]
+
+
+def may_go(sheet: Sheet) -> list[int]:
+    """Return the columns of words that tell no lines apart, in the order in which they may go; the loss goes last."""
+    first = int(sheet.words > 1)  # what groups lines stays
+    texts = [row[first : sheet.words] for row in sheet.rows]
+    names = [i for i, name in enumerate(sheet.headings[first : sheet.words]) if name in ("dataset", "model", "loss")]
+    return [first + i for i in leaving(texts, [i for i in names if varies(texts, i)], names)] if first else []
+
+
+def without(sheet: Sheet, out: Sequence[int]) -> list[str]:
+    """Say what columns of words hold that are left out."""
+    shown = [i for i in range(1, sheet.words) if i not in out]
+    return [f"{text}." for i in out if (text := held(sheet.rows, sheet.headings, i, shown))]
 
 
 def _differences(table: Table) -> list[Sheet]:
@@ -58,14 +77,23 @@ def _differences(table: Table) -> list[Sheet]:
             f"p: paired t, Holm-corrected over the table's {tests} tests."
             if tests > 1
             else "p: paired t, of one test.",
-            "d_z: Cohen's, the mean over the standard deviation of the differences.",
+            EFFECT_SIZE,
         ]
     if any(difference.n < MIN_PAIRS for difference in comparisons):
         note.append(f"No p-value below {MIN_PAIRS} pairs: two or one say nothing of the spread.")
     if any(difference.n >= MIN_PAIRS and math.isnan(difference.p) for difference in comparisons):
         note.append("No p-value where all pairs differ by the same amount or a value is infinite.")
     headings = ("metric", *(column.heading for column in columns), "difference", "95 % interval", "p", "d_z", "n")
-    return [Sheet(f"Difference from {table.baseline}", headings, 1 + len(columns), tuple(rows), " ".join(note))]
+    return [
+        Sheet(
+            f"Difference from {table.baseline}",
+            headings,
+            1 + len(columns),
+            tuple(rows),
+            " ".join(note),
+            {"d_z": EFFECT_SIZE},
+        )
+    ]
 
 
 def _ranks(table: Table) -> list[Sheet]:

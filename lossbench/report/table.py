@@ -101,6 +101,7 @@ class Cell:
     resampled: bool = False  # the interval is over test examples, not seeds
     best: bool = False
     tied: bool = False  # cannot be told from the best
+    untested: bool = False  # shares too few runs with the best to be held against it
     difference: Comparison | None = None  # from the baseline's cell
 
 
@@ -154,6 +155,8 @@ class Table:
     baseline: str = ""  # what the differences are from: loss=cross_entropy
     ranks: RankTable | None = None
     across: tuple[Column, ...] = ()
+    options: Mapping[str, float] = field(default_factory=dict)  # what the metrics were measured with
+    asked: frozenset[str] = frozenset()  # of `metrics` and `rows`, what the user named
 
 
 def leading(columns: Sequence[Column]) -> int:

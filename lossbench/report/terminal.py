@@ -6,35 +6,27 @@ import functools
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
+from lossbench.report.fit import BROKEN_FOLDS, FOLDS, NARROW_FOLDS, Fit, fits, more
 from lossbench.report.layout import Field, Line, fields, heading_lines, headings, lines, settings
-from lossbench.report.notation import best_note, printable, title
-from lossbench.report.sheets import Sheet, sheets
-from lossbench.report.table import NAMES, Table, metric_name
+from lossbench.report.narrow import held, in_one
+from lossbench.report.notation import best_note, printable, title, written_setting
+from lossbench.report.notes import without_metrics
+from lossbench.report.series import symbol
+from lossbench.report.sheets import Sheet, may_go, sheets, without
+from lossbench.report.table import Table, metric_name
 
 NOTE_WIDTH = 60  # notes below a narrow table need not be as narrow
 SHEET_NOTE_WIDTH = 80
-FOLDS = (20, 14)  # characters of a setting in a line, before numbers are left out
-OF_A_SHEET = ("d_z", "n", "95 % interval")  # what differences do without on a narrow terminal
-NARROW_FOLDS = (10, 8, 6, 4, 2, 1)  # and after
-JOINTED = r"[^\s_.,/-]*[\s_.,/-]+|[^\s_.,/-]+"  # where a name may be broken
 
-
-@dataclass(frozen=True)
-class Fit:
-    """What of a table is shown, and how tightly."""
-
-    columns: tuple[int, ...]  # of settings, by position
-    metrics: tuple[int, ...]  # by position
-    groups: int  # how many of those that go across, from the left
-    less: int = 0  # decimals given up
-    plus_minus: str = " ± "
-    fold: int | None = None  # characters of a setting in a line
+OF_A_SHEET = ("d_z", "n", "95 % interval")  # what differences do without on a narrow terminal, the last where it must
+WORD = 16  # letters of a word that is not broken before
+JOINT = r"(?<=[_,/=\s])(?=\S)|(?<=[.-])(?=[^\d\s])"  # where a name may be broken, but no number
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
         table: what `tabulate` returns.
         width: characters in a line; None for as wide as the table needs. Where it is too wide it gives up digits, the
             spaces around ±, then folds settings, and leaves out settings that repeat others and metrics in the order
-            of `_least_important`; a note names them.
+            of `lossbench.report.fit`; notes name them and say what the settings held.
         color: mark the best in bold, by escape codes, rather than by an asterisk.
     """
     console = Console(
@@ -72,12 +64,22 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
         highlight=False,
     )
     of = lines(table)
-    for fit in _fits(table, of):
-        strips = _strips(table, of, fit, mark="" if color else "*")
-        needed = _width(strips)
-        if needed <= console.width:
+    mark = "" if color else "*"
+
+    def fitting(fit: Fit) -> bool:
+        return _width(_strips(table, of, fit, mark=mark)) <= console.width
+
+    for fit in fits(table, of):
+        if fitting(fit):
             break
-    notes = [*best_note(table, "Bold" if color else "*"), *table.notes]
+    for again in more(table, of, fit):
+        fit = again(fit) if fitting(again(fit)) else fit
+    strips = _strips(table, of, fit, mark=mark)
+    needed = _width(strips)
+    below = sheets(table)
+    # The differences below a table name every metric.
+    of_shown = table.notes if table.baseline else without_metrics(table, fit.metrics)
+    notes = [*best_note(table, mark or "Bold"), *of_shown, *_held(table, of, fit)]
     note_width = min(console.width, max(needed, NOTE_WIDTH))
     with console.capture() as capture:
         console.print(Text(title(table), style="bold"))
@@ -86,73 +88,36 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
         console.print()
         for paragraph in [" ".join(notes), *_left_out(table, fit)]:
             console.print(Text(printable(paragraph), style="dim"), width=note_width)
-        for sheet in sheets(table):
+        for sheet in below:
             _print_sheet(console, sheet)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
-def _fits(table: Table, of: Sequence[Line]) -> Iterator[Fit]:
-    """What to show, from everything to hardly anything. Digits go before columns do."""
-    groups = len(of[0].rows)
-    fit = Fit(tuple(range(len(table.columns))), tuple(range(len(table.metrics))), groups)
-    yield fit
-    yield (fit := replace(fit, less=1))
-    yield (fit := replace(fit, plus_minus="±"))
-    for fold in FOLDS:
-        yield (fit := replace(fit, fold=fold))
-        while (kept := _without_a_repeated(table, of, fit.columns)) != fit.columns:
-            yield (fit := replace(fit, columns=kept))
-    for metric in _least_important(table):
-        fit = replace(fit, metrics=tuple(kept for kept in fit.metrics if kept != metric))
-        for again in (None, *FOLDS):  # there is room again
-            yield (fit := replace(fit, fold=again))
-    for count in range(groups - 1, 0, -1):
-        yield (fit := replace(fit, groups=count))
-    for fold in NARROW_FOLDS:
-        yield replace(fit, fold=fold)
+def _in_one(table: Table, of: Sequence[Line], fit: Fit) -> tuple[list[str], str]:
+    names = [symbol(column.heading).replace(" ", "\u00a0") for column in table.columns]
+    losses = [next(row for row in line.rows if row is not None).config["loss.name"] for line in of]
+    return in_one([line.settings for line in of], names, fit.in_one, [written_setting(loss) for loss in losses])
 
 
-def _without_a_repeated(table: Table, of: Sequence[Line], columns: tuple[int, ...]) -> tuple[int, ...]:
-    """Leave out the last setting that tells no lines apart which the others do not, if there is one."""
-    apart = len({tuple(line.settings[i] for i in columns) for line in of})
-    for column in reversed(columns):
-        kept = tuple(i for i in columns if i != column)
-        if (
-            table.columns[column].key not in NAMES
-            and len({tuple(line.settings[i] for i in kept) for line in of}) == apart
-        ):
-            return kept
-    return columns
-
-
-def _least_important(table: Table) -> list[int]:
-    """The metrics in the order in which a narrow terminal leaves them out; never the first.
-
-    First what judges nothing, then what is best at zero (how far the calibration error says, but for the direction),
-    then other calibrations than the first, then the rest; from the right.
-    """
-
-    def importance(index: int) -> tuple[int, int]:
-        column = table.metrics[index]
-        other = 2 if column.calibration != table.metrics[0].calibration else 3
-        return {None: 0, "zero": 1}.get(column.better, other), -index
-
-    return sorted(range(1, len(table.metrics)), key=importance)
+def _held(table: Table, of: Sequence[Line], fit: Fit) -> list[str]:
+    """Say what the columns held that are left out."""
+    texts, names = [line.settings for line in of], [column.heading for column in table.columns]
+    out = [i for i in range(len(names)) if i not in (*fit.columns, *fit.in_one)]
+    said = [text for i in out if (text := held(texts, names, i, (*fit.columns, *fit.in_one)))]
+    unsaid = _in_one(table, of, fit)[1] if fit.in_one else ""
+    return [f"{text}." for text in said] + ([unsaid.replace("\u00a0", " ")] if unsaid else [])
 
 
 def _strips(table: Table, of: Sequence[Line], fit: Fit, *, mark: str) -> list[Strip]:
     texts = [settings(table, line) for line in of]
-    strips = []
-    for index, name in enumerate(headings(table)):
-        if index < len(table.columns) and index not in fit.columns:
-            continue
-        column = [_folded(printable(line[index]), fit.fold) for line in texts]
-        widest = max(cell_len(part) for text in column for part in text.split("\n"))
-        # A heading is broken between words, and within one only where nothing else helps.
-        word = max(map(cell_len, re.findall(JOINTED, printable(name))))
-        narrow = fit.fold and max(widest, min(word, fit.fold))
-        strips.append(Strip(_folded(printable(name), narrow), tuple(column)))
-    strips = [replace(s, heading=_spaced(s.heading), cells=tuple(map(_spaced, s.cells))) for s in strips]
+    words = [
+        (name, [line[index] for line in texts])
+        for index, name in enumerate(headings(table))
+        if index in fit.columns or index >= len(table.columns)
+    ]
+    if fit.in_one:
+        words.insert(len(fit.columns), ("settings", _in_one(table, of, fit)[0]))
+    strips = [_word_strip(name, cells, fit.fold) for name, cells in words]
     for field in fields(table, of, fit.less):
         if field.metric in fit.metrics and field.group < fit.groups:
             cells = _cells(field, fit.plus_minus, mark)
@@ -160,6 +125,15 @@ def _strips(table: Table, of: Sequence[Line], fit: Fit, *, mark: str) -> list[St
             bold = tuple(number.best and not mark for number in field.numbers)
             strips.append(Strip(wrapped, tuple(cells), bold, above=tuple(map(printable, field.above))))
     return strips
+
+
+def _word_strip(name: str, texts: Sequence[str], fold: int | None) -> Strip:
+    column = [_folded(printable(text), fold) for text in texts]
+    widest = max(cell_len(part) for text in column for part in text.split("\n"))
+    # A heading is broken between words, and within one only where nothing else helps.
+    word = max(map(cell_len, re.split(JOINT, printable(name))))
+    narrow = fold and max(widest, word if fold > BROKEN_FOLDS[0] else min(word, fold))
+    return Strip(_spaced(_folded(printable(name), narrow)), tuple(map(_spaced, column)))
 
 
 def _cells(field: Field, plus_minus: str, mark: str) -> list[str]:
@@ -175,26 +149,30 @@ def _cells(field: Field, plus_minus: str, mark: str) -> list[str]:
 def _print_sheet(console: Console, sheet: Sheet) -> None:
     # What stands once for several lines has a line of its own: the words beside it need the width.
     grouped = int(sheet.words > 1)
-    tries: list[tuple[int | None, tuple[str, ...]]] = [(fold, ()) for fold in (None, *FOLDS)]
-    tries += [(fold, OF_A_SHEET[:2]) for fold in (*FOLDS, *NARROW_FOLDS[:3])]
-    tries += [(fold, OF_A_SHEET) for fold in NARROW_FOLDS]
-    for fold, without in tries:
-        left_out = [name for name in without if name in sheet.headings[sheet.words :]]
-        strips = [
-            Strip(
-                _spaced(_folded(printable(name), fold) if index < sheet.words else name),
-                tuple(
-                    _spaced(_folded(printable(row[index]), fold if index < sheet.words else None)) for row in sheet.rows
-                ),
-                right=index >= sheet.words,
-            )
+    words, going = range(grouped, sheet.words), may_go(sheet)
+    tries: list[tuple[int | None, int, int]] = [(fold, 0, 0) for fold in (None, *FOLDS)]
+    tries += [(fold, count, 0) for fold in (None, *FOLDS) for count in range(1, len(going) + 1)]
+    tries += [(fold, len(going), count) for count in (0, 1, 2) for fold in (FOLDS[-1], *NARROW_FOLDS)]
+    tries += [(fold, len(going), len(OF_A_SHEET)) for fold in (*NARROW_FOLDS, *BROKEN_FOLDS)]
+    for fold, count, fewer in tries:
+        shown = [i for i in words if i not in going[:count]]
+        left_out = [name for name in OF_A_SHEET[:fewer] if name in sheet.headings[sheet.words :]]
+        strips = [_word_strip(sheet.headings[i], [row[i] for row in sheet.rows], fold) for i in shown]
+        strips += [
+            Strip(_spaced(name), tuple(_spaced(printable(row[index])) for row in sheet.rows), right=True)
             for index, name in enumerate(sheet.headings)
-            if index >= grouped and not (index >= sheet.words and name in left_out)
+            if index >= sheet.words and name not in left_out
         ]
         if _width(strips) <= console.width:
             break
     titles = [printable(row[0]) if grouped else "" for row in sheet.rows]
-    note = sheet.note + (f" Too narrow for {', '.join(left_out)}." if left_out else "")
+    note = sheet.note
+    for name in left_out:
+        note = note.replace(f" {sheet.defined.get(name, '')}", "") if name in sheet.defined else note
+    out = [i for i in words if i not in shown]
+    left_out = [*(sheet.headings[i] for i in out), *left_out]
+    narrow = [f"Too narrow for {', '.join(left_out)}."] if left_out else []
+    note = " ".join([note, *narrow, *without(sheet, out)])
     console.print()
     console.print(Text(printable(sheet.title), style="bold"))
     console.print()
@@ -268,21 +246,25 @@ def _cut(text: str, width: int) -> str:
 
 
 def _folded(text: str, width: int | None) -> str:
-    """Break a name that is too long, where it has a joint if it has one."""
+    """Break a name that is too long, where it has a joint; a word only if it is very long or there is hardly room."""
     if width is None or cell_len(text) <= width:
-        return text
+        return text.replace("\u00a0", " ")
+    least = width if width <= BROKEN_FOLDS[0] else max(width, WORD)
     found = [""]
-    for piece in re.findall(JOINTED, text):
-        for part in [piece] if cell_len(piece.rstrip()) <= width else chop_cells(piece, width):
-            if cell_len((found[-1] + part).rstrip()) <= width:
-                found[-1] += part
-            else:
-                found.append(part)
-    return "\n".join(line.rstrip() for line in found if line.strip())
+    for word in re.findall("[^ ]+ *| +", text):
+        for piece in [word] if cell_len(word.rstrip()) <= width else re.split(JOINT, word):
+            for part in [piece] if cell_len(piece.rstrip()) <= least else chop_cells(piece, least):
+                if cell_len((found[-1] + part).rstrip()) <= width:
+                    found[-1] += part
+                else:
+                    found.append(part)
+    return "\n".join(line.rstrip() for line in found if line.strip()).replace("\u00a0", " ")
 
 
 def _left_out(table: Table, fit: Fit) -> list[str]:
-    names = [printable(column.heading) for i, column in enumerate(table.columns) if i not in fit.columns]
+    names = [
+        printable(column.heading) for i, column in enumerate(table.columns) if i not in (*fit.columns, *fit.in_one)
+    ]
     columns = [column for i, column in enumerate(table.metrics) if i not in fit.metrics]
     names += [metric_name(column.metric, column.calibration) for column in columns]
     of = lines(table)

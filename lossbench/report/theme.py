@@ -82,6 +82,5 @@ def theme(dark: bool = False) -> dict[str, Any]:
             "guide": {"color": line, "strokeWidth": 0.8, "strokeDash": [3, 2]},
             "shade": {"color": shade, "opacity": 0.07},
             "note": {"color": ink, "fontSize": SMALL},
-            "leader": {"color": line, "opacity": 0.6, "strokeWidth": 0.5, "strokeDash": []},
         },
     }

@@ -9,11 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossbench.errors import ConfigError, RequestError, did_you_mean
+from lossbench.report.labels import FREE, Bounds
 from lossbench.report.notation import heading
 from lossbench.report.selection import meets
-from lossbench.report.series import Rows, interval, label, numeric, symbol, with_calibration
+from lossbench.report.series import SHARE, Rows, interval, label, numeric, symbol, with_calibration
 from lossbench.report.table import Cell, Column, Row, Table
 
+# What values of a metric lie between, where that is not all numbers; intervals by Student's t do not know.
+SHARES = (
+    *("accuracy", "top5_accuracy", "balanced_accuracy", "pixel_accuracy", "macro_f1", "mean_iou", "dice_score"),
+    *("ece", "mce", "rmsce", "smooth_ece", "adaptive_ece", "classwise_ece", "ks_error"),
+    *("overconfidence_error", "underconfidence_error", "mean_confidence", "confidence_of_errors", "confident_errors"),
+    *("aurc", "eaurc", "failure_auroc", "failure_fpr95"),
+    *("teacher_accuracy", "teacher_ece", "old_accuracy", "new_accuracy"),
+)
+POSITIVE = ("nll", "mean_entropy", "entropy_of_errors", "optimal_temperature", "temperature")
 WIDE = 8  # times the least of a hyperparameter's values is the largest, before its axis is worth a logarithm
 
 
@@ -35,20 +45,43 @@ def scatter(table: Table, calibrations: Sequence[str]) -> tuple[Rows, list[str]]
         table: with two metrics, the first of them on the vertical axis.
         calibrations: a point for each; a metric that one does not change has its value under the first.
     """
+    beside = _plots(table)
+    others = [column for column in table.columns if column not in beside]
     names = list(dict.fromkeys(column.metric for column in table.metrics))
     rows: Rows = []
     left_out = []
     for row in table.rows:
         for calibration in calibrations:
-            name = with_calibration(label(row, table.columns), calibration, calibrations)
+            name = with_calibration(label(row, others), calibration, calibrations)
+            plot = label(row, beside) if beside else ""
             cells = [_cell(row, table, metric, calibration) for metric in names]
             if all(math.isfinite(cell.mean) for cell in cells):
-                y, x = map(_numbers, cells)
+                y, x = map(_numbers, cells, names)
                 ends = {f"{axis}_{end}": of[end] for axis, of in (("x", x), ("y", y)) for end in ("low", "high")}
-                rows.append({"series": name, "x": x["mean"], "y": y["mean"], **ends})
+                rows.append({"plot": plot, "series": name, "x": x["mean"], "y": y["mean"], **ends})
             else:
-                left_out.append(f"left out {name}, which lacks one of {' and '.join(names)}")
+                left_out.append(
+                    f"left out {' '.join(filter(None, (plot, name)))}, which lacks one of {' and '.join(names)}"
+                )
     return rows, left_out
+
+
+def bounds(metric: str) -> Bounds:
+    """Return what values of a metric lie between."""
+    if metric in SHARES:
+        return SHARE
+    return {"confidence_gap": (-1.0, 1.0), "brier_score": (0.0, 2.0)}.get(
+        metric, (0.0, math.inf) if metric in POSITIVE else FREE
+    )
+
+
+def _plots(table: Table) -> list[Column]:
+    """The settings whose combinations have a plot each: data set and model; without the model if each had one point."""
+    for prefixes in (("dataset.", "model."), ("dataset.",)):
+        chosen = [column for column in table.columns if column.key.startswith(prefixes)]
+        if chosen and len({label(row, chosen) for row in table.rows}) < len(table.rows):
+            return chosen
+    return []
 
 
 def sweep(table: Table, x: str | None, baseline: Sequence[str]) -> Sweep:
@@ -112,7 +145,7 @@ def _points(table: Table, rows: Sequence[Row], others: Sequence[Column]) -> Rows
             if column.calibration != first[column.metric].calibration:
                 name = with_calibration(name, column.calibration, calibrations)
             head = {"metric": heading(first[column.metric]), "series": name}
-            result.append({**head, **_numbers(row.cells[i]), "row": row})
+            result.append({**head, **_numbers(row.cells[i], column.metric), "row": row})
     return result
 
 
@@ -124,8 +157,8 @@ def _cell(row: Row, table: Table, metric: str, calibration: str) -> Cell:
     return cells.get(calibration, next(iter(cells.values())))
 
 
-def _numbers(cell: Cell) -> dict[str, float | None]:
-    return {"mean": cell.mean, **interval(cell.low, cell.high)}
+def _numbers(cell: Cell, metric: str) -> dict[str, float | None]:
+    return {"mean": cell.mean, **interval(cell.low, cell.high, bounds(metric))}
 
 
 def _number(row: Row, column: Column) -> float | None:

@@ -108,30 +108,40 @@ def _best(table: Table, rows: Sequence[Row], labels: Sequence[str]) -> list[str]
         if not best:
             continue
         others = [j for j, row in enumerate(rows) if j not in best and not math.isnan(row.cells[i].mean)]
-        tied = [labels[j] for j in others if rows[j].cells[i].tied]
-        worse = [
-            labels[j]
-            for j in others
-            if labels[j] not in tied and any(_shared(rows[j], rows[b], i) >= MIN_PAIRS for b in best)
-        ]
-        mean = _mean(table, rows[best[0]].cells[i], i)
+        # The first of the best is what the table holds the others against.
+        untested = [j for j in others if _shared(rows[j], rows[best[0]], i) < MIN_PAIRS]
+        tested = [j for j in others if j not in untested]
+        tied = [labels[j] for j in tested if rows[j].cells[i].tied]
+        worse = [labels[j] for j in tested if not rows[j].cells[i].tied]
         have = "has" if len(best) == 1 else "have"
+        mean = _mean(table, [rows[j].cells[i] for j in best], i)
         lead = f"{_name(table, i)}: {_several([labels[j] for j in best])} {have} the best mean ({mean})"
-        sentences.append(f"{lead[0].upper()}{lead[1:]}{_others(tied, worse, len(others))}")
+        rest = _others(tied, worse, [labels[j] for j in untested], len(best))
+        sentences.append(f"{lead[0].upper()}{lead[1:]}{rest}")
     return sentences or ["None of these metrics says which of its values are better."]
 
 
-def _others(tied: Sequence[str], worse: Sequence[str], n: int) -> str:
-    """What the tests say of the rows that are not best."""
+def _others(tied: Sequence[str], worse: Sequence[str], untested: Sequence[str], n_best: int) -> str:
+    """What the tests say of the rows that are not best, and how those were corrected."""
+    n = len(tied) + len(worse) + len(untested)
+    it, they = ("it", "it") if n_best == 1 else ("them", "they")
     if not n:
         return "; there is no other."
     if not tied and not worse:
         return f", but nothing is tested: that takes {MIN_PAIRS} paired seeds."
-    if not worse:
-        return f", but {'it cannot be told from ' + tied[0] if n == 1 else 'it cannot be told from any other'}."
-    rest = f"{worse[0]} is" if len(worse) == 1 else f"{'all' if len(worse) == n else 'the'} {len(worse)} others are"
-    unsettled = f"{_several(tied)} cannot be told from it, " if tied else ""
-    return f"; {unsettled}{rest} significantly worse."
+    corrected = " (corrected for all pairs of rows)" if n + n_best > 2 else ""
+    if len(tied) == n:
+        return f", but {they} cannot be told from {tied[0] if n == 1 else 'any other'}{corrected}."
+    said = [f"{_several(tied)} cannot be told from {it}"] if tied else []
+    if len(worse) == 1:
+        said.append(f"{worse[0]} is significantly worse")
+    elif worse:
+        said.append(f"{'all' if len(worse) == n else 'the'} {len(worse)} others are significantly worse")
+    text = f"{', '.join(said)}{corrected}"
+    if untested:
+        are = "is" if len(untested) == 1 else "are"
+        text += f"; {_several(untested)} {are} untested: fewer than {MIN_PAIRS} seeds shared with {it}"
+    return f"; {text}."
 
 
 def _shared(row: Row, other: Row, index: int) -> int:
@@ -152,29 +162,41 @@ def _against_the_baseline(table: Table, rows: Sequence[Row], labels: Sequence[st
     """A sentence for each row that is compared: those with a significant difference, and the others."""
     telling: list[str] = []
     others: list[str] = []
+    p = [cell.difference.p for row in table.rows for cell in row.cells if cell.difference is not None]
+    tests = sum(not math.isnan(one) for one in p)
     for row, label in zip(rows, labels, strict=True):
         if any(cell.difference for cell in row.cells):
             significant = any(cell.difference and cell.difference.significant for cell in row.cells)
-            (telling if significant else others).append(_row_sentence(table, row, label))
+            (telling if significant else others).append(_row_sentence(table, row, label, tests))
     if telling:
         return telling, others
     untested = all(math.isnan(cell.difference.p) for row in rows for cell in row.cells if cell.difference is not None)
     if untested:
         return [f"Nothing can be told from {table.baseline}: a test takes {MIN_PAIRS} paired seeds."], others
-    return [f"No row differs significantly from {table.baseline} in any of these metrics.", *others], []
+    none = f"No row differs significantly from {table.baseline} in any of these metrics{_corrected(tests)}."
+    return [none, *others], []
 
 
-def _row_sentence(table: Table, row: Row, label: str) -> str:
+def _corrected(tests: int) -> str:
+    return f", after correction for the table's {tests} tests" if tests > 1 else ""
+
+
+def _row_sentence(table: Table, row: Row, label: str, tests: int) -> str:
     """Say how one row differs: `ε=0.1 against loss=cross_entropy, n = 5: worse in ECE by 0.0400 (p = 0.003).`."""
-    clauses: dict[str, list[str]] = {"better": [], "worse": [], "moved": [], "same": [], "untested": []}
+    kinds = ("better", "worse", "moved", "not significant", "equal", "untested")
+    clauses: dict[str, list[str]] = {kind: [] for kind in kinds}
     compared = [(i, cell, cell.difference) for i, cell in enumerate(row.cells) if cell.difference and cell.difference.n]
     for i, cell, difference in compared:
         column, name, places = table.metrics[i], _name(table, i), decimals(table.rows, i)
-        if math.isnan(difference.p):
+        if difference.low == difference.high:  # there is no spread, and the difference is none
+            clauses["equal"].append(name)
+        elif math.isnan(difference.p):
             clauses["untested"].append(name)
         elif not difference.significant:
             # One interval is read, five are not: the others stand in the table of differences.
-            clauses["same"].append(name + (_interval(difference, places) if not clauses["same"] else ""))
+            clauses["not significant"].append(
+                name + (_interval(difference, places) if not clauses["not significant"] else "")
+            )
         elif column.better in ("higher", "lower"):
             kind = "better" if (difference.difference > 0) == (column.better == "higher") else "worse"
             clauses[kind].append(f"{name} by {_size(difference.difference, places)} ({_p(difference.p_holm)})")
@@ -182,22 +204,25 @@ def _row_sentence(table: Table, row: Row, label: str) -> str:
             by, to = _signed(difference.difference, places), _minus(number(cell.mean, places, column))
             clauses["moved"].append(f"{name} moves by {by} to {to} ({_p(difference.p_holm)})")
     said = [f"{kind} in {_list(clauses[kind])}" for kind in ("better", "worse") if clauses[kind]] + clauses["moved"]
-    if clauses["same"]:
-        said.append(f"{'no' if not said else 'no other'} significant difference: {_list(clauses['same'])}")
+    corrected = _corrected(tests) if said or clauses["not significant"] else ""
+    if clauses["not significant"]:
+        said.append(f"not significant: {_list(clauses['not significant'])}")
+    if clauses["equal"]:
+        said.append(f"the same in every pair: {_list(clauses['equal'])}")
     if clauses["untested"]:
         said.append(f"no test of {_list(clauses['untested'])}")
-    if compared and all(d.difference == d.low == d.high == 0 for _, _, d in compared):
-        said = ["the same numbers"]
+    if compared and len(clauses["equal"]) == len(compared):
+        said = ["the same numbers in every pair"]
     pairs = {difference.n for _, _, difference in compared}
     n = f", n = {pairs.pop()}" if len(pairs) == 1 else ""
-    return f"{label} against {table.baseline}{n}: {'; '.join(said) or 'no pair of runs to compare'}."
+    return f"{label} against {table.baseline}{n}{corrected}: {'; '.join(said) or 'no pair of runs to compare'}."
 
 
 def _interval(difference: Comparison, places: int) -> str:
     ends = f"{_signed(difference.low, places)} … {_signed(difference.high, places)}"
     return (
         f" ({_signed(difference.difference, places)}"
-        + ("" if math.isnan(difference.low) else f", 95 % interval {ends}")
+        + ("" if math.isnan(difference.low) else f", uncorrected 95 % interval {ends}")
         + ")"
     )
 
@@ -214,10 +239,14 @@ def _ranks(ranks: RankTable) -> tuple[str, ...]:
     return (f"{lead}; further from it than the critical difference: {_list(behind)}.",)
 
 
-def _mean(table: Table, cell: Cell, index: int) -> str:
+def _mean(table: Table, cells: Sequence[Cell], index: int) -> str:
+    """A mean, with its spread where it is of one row alone and not of one seed."""
     places = decimals(table.rows, index)
-    mean, after = number(cell.mean, places, table.metrics[index]), spread(cell, table)
-    return _minus(mean) + ("" if after is None else f" ± {after:.{places}f}")
+    mean = _minus(number(cells[0].mean, places, table.metrics[index]))
+    if all(cell.n == 1 for cell in cells):
+        return f"{mean}, n = 1"
+    after = spread(cells[0], table) if len(cells) == 1 else None
+    return mean + ("" if after is None else f" ± {after:.{places}f}")
 
 
 def _name(table: Table, index: int) -> str:

@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lossbench.errors import RequestError, StoreError
+from lossbench.errors import RequestError
 from lossbench.links import LINKS
 from lossbench.report.commands import overrides_of
 from lossbench.screen.drawing import aligned, folded
+from lossbench.screen.files import read
 from lossbench.screen.portrait import FINGERPRINT, number
 from lossbench.settings import counts, flat, written
 from lossbench.store import Store
@@ -37,24 +38,19 @@ def difference(store: Store, ours: str, theirs: str, width: int, *, everything: 
     if ours == theirs:
         raise RequestError(f"{ours} is both runs; name two")
     a, b = _Record(store, ours), _Record(store, theirs)
-    try:
-        head = [f"a  {ours}", f"b  {theirs}", *folded(_paired(a, b), width)]
-        splits = ("test", "val") if everything else ("test",)
-        sections = [
-            _section("config", *_settings(a, b, everything), everything, width),
-            _section("link", a.link, b.link, everything, width),
-            _section("measured with", a.options, b.options, everything, width),
-            *(_numbers(f"{split}, {_called(name)}", a.values(split, name), b.values(split, name), everything)
-              for split in splits for name in CALIBRATIONS),
-            _numbers("beside", a.beside, b.beside, everything),
-            _numbers("last epoch", a.last, b.last, everything),
-            _section("environment", a.environment, b.environment, everything, width),
-            _section("fingerprints", a.fingerprints, b.fingerprints, everything, width),
-        ]  # fmt: skip
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise StoreError(f"{ours} or {theirs} is damaged: {type(error).__name__} {error}") from error
+    head = [f"a  {ours}", f"b  {theirs}", *folded(_paired(a, b), width)]
+    splits = ("test", "val") if everything else ("test",)
+    sections = [
+        _section("config", *_settings(a, b, everything), everything, width),
+        _section("link", a.link, b.link, everything, width),
+        _section("measured with", a.options, b.options, everything, width),
+        *(_numbers(f"{split}, {_called(name)}", a.values(split, name), b.values(split, name), everything)
+          for split in splits for name in CALIBRATIONS),
+        _numbers("beside", a.beside, b.beside, everything),
+        _numbers("last epoch", a.last, b.last, everything),
+        _section("environment", a.environment, b.environment, everything, width),
+        _section("fingerprints", a.fingerprints, b.fingerprints, everything, width),
+    ]  # fmt: skip
     tail = [] if everything else ["--all shows validation, and what is the same, too"]
     return "\n\n".join("\n".join(part) for part in [head, *sections, tail] if part) + "\n"
 
@@ -63,8 +59,8 @@ class _Record:
     """What is compared of a run."""
 
     def __init__(self, store: Store, run_id: str) -> None:
-        self.metrics, environment = store.metrics(run_id), store.environment(run_id)
-        config = store.config(run_id)
+        files = read(store, run_id)
+        self.metrics, environment, config = files.metrics, dict(files.environment), files.config
         self.settings = dict(flat(config))
         words = (word.lstrip("+").partition("=")[0] for word in overrides_of(config))
         self.chosen = {key for word in words for key in (word, f"{word}.name")}
@@ -76,7 +72,7 @@ class _Record:
         self.environment = {
             key: round(value, 1) if isinstance(value, float) else value for key, value in flat(environment)
         }
-        self.last = store.history(run_id)[-1]
+        self.last = files.history[-1]
         self.beside = {"temperature": self.metrics.get("temperature"), **self.metrics.get("beside", {})}
 
     def values(self, split: str, calibration: str) -> Mapping[str, float | None]:

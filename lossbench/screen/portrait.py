@@ -12,12 +12,13 @@ import yaml
 
 from lossbench import evaluation
 from lossbench.curves import Curve
-from lossbench.errors import RequestError, StoreError
+from lossbench.errors import RequestError
 from lossbench.predictions import of_run
 from lossbench.progress import duration
-from lossbench.report.commands import command_of, overrides_of, own_configs
+from lossbench.report.commands import command_of, is_older, overrides_of, own_configs
 from lossbench.report.table import BESIDE
 from lossbench.screen.drawing import DIAGONAL, aligned, folded, reliability, sparkline
+from lossbench.screen.files import read
 from lossbench.settings import GIVEN, flat
 from lossbench.store import Store
 
@@ -38,25 +39,20 @@ def portrait(store: Store, run_id: str, width: int, *, everything: bool = False)
     Raises:
         StoreError: if its files are damaged.
     """
-    try:
-        config, metrics, environment = store.config(run_id), store.metrics(run_id), store.environment(run_id)
-        parts = [
-            _head(store, run_id, config, environment, width),
-            _settings(config, width),
-            _metrics(metrics, width),
-            _reliability(store, run_id, metrics, width),
-            _training(store.history(run_id), width),
-            _environment(environment, width),
-            _command(config, width),
-        ]
-        if everything:
-            parts += [["config", *_yaml(config)], ["environment", *_yaml(environment)]]
-        else:
-            parts.append(["--all shows the whole config and environment"])
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise StoreError(f"{store.path(run_id)} is damaged: {type(error).__name__} {error}") from error
+    files = read(store, run_id)
+    parts = [
+        _head(store, run_id, files.config, files.environment, width),
+        _settings(files.config, width),
+        _metrics(files.metrics, width),
+        _reliability(store, run_id, files.metrics, width),
+        _training(files.history, width),
+        _environment(files.environment, width),
+        _command(files.config, width),
+    ]
+    if everything:
+        parts += [["config", *_yaml(files.config)], ["environment", *_yaml(files.environment)]]
+    else:
+        parts.append(["--all shows the whole config and environment"])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -66,7 +62,7 @@ def _head(
     named = dict(flat(config))
     choices = " · ".join(str(named[key]) for key in (*GIVEN, "optimizer.name", "schedule.name") if key in named)
     path = store.path(run_id)
-    age = duration(time.time() - path.stat().st_mtime)
+    age = duration(time.time() - store.finished_at(run_id))
     made = f"finished {age} ago, took {duration(float(environment['wall_seconds']))}"
     return [run_id, str(path), *folded(f"{choices} · seed {config['seed']}", width), *folded(made, width)]
 
@@ -168,6 +164,8 @@ def _command(config: Mapping[str, Any], width: int) -> list[str]:
     own = own_configs(config)
     if own:
         lines += folded(f"FOLDER is where the configs of {', '.join(own)} are.", width)
+    if is_older(config):
+        lines += folded("Made by an older lossbench: trains under a new id.", width)
     return lines + continued(command_of(config), width)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from lossbench.report import charts, drawing, example_charts, labels
 from lossbench.report.figures import Figure
+from lossbench.report.scatter_chart import scatter
 from lossbench.report.theme import COLOURS, SHAPES, theme
 
 BINS = [
@@ -25,7 +26,7 @@ POINTS = [{"metric": "ECE ↓", "series": "a", "x": x, "mean": x / 2, "low": Non
 LEVEL = [{"metric": "ECE ↓", "series": "base", "mean": 0.05, "low": 0.04, "high": 0.06}]
 RISKS = [{"series": "a", "coverage": c, "mean": c / 10, "low": None, "high": None} for c in (0.5, 1.0)]
 NONE = {"x_low": None, "x_high": None, "y_low": None, "y_high": None}
-PLACES = [{"series": name, "x": x, "y": 0.9, **NONE} for name, x in (("a", 0.1), ("b", 0.2))]
+PLACES = [{"plot": "", "series": name, "x": x, "y": 0.9, **NONE} for name, x in (("a", 0.1), ("b", 0.2))]
 OUTCOMES = [
     {"series": "a", "outcome": outcome, "lo": 0.5, "hi": 0.55, "share": 1.0, "mean": 0.52}
     for outcome in ("right", "wrong")
@@ -47,7 +48,7 @@ KINDS = {
     "training": (charts.training(EPOCHS), "validation accuracy"),
     "sweep": (charts.sweep(POINTS, LEVEL, x_title="ε"), "base"),
     "risk_coverage": (charts.risk_coverage(RISKS), "coverage"),
-    "scatter": (charts.scatter(PLACES, x_title="ECE", y_title="accuracy"), "accuracy"),
+    "scatter": (scatter(PLACES, x_title="ECE", y_title="accuracy"), "accuracy"),
     "confidence": (example_charts.confidence(OUTCOMES), "wrong"),
     "confusion": (example_charts.confusion(CELLS), "dog"),
     "features": (example_charts.features(CLOUD), "owl"),
@@ -81,6 +82,61 @@ def test_a_series_that_would_be_markup_is_escaped() -> None:
     assert "a&lt;script&gt; (ECE 0.400)" in texts(picture)
 
 
+@pytest.mark.parametrize("columns", [None, 2])
+def test_bins_of_few_examples_are_hollow_and_on_no_line(columns: int | None) -> None:
+    bins = [
+        {"series": "a", "lo": i / 4, "hi": (i + 1) / 4, "n": n, "confidence": i / 4 + 0.1, "accuracy": 0.5, "ece": 0.1}
+        for i, n in enumerate((9, 10, 30_000, 2_000))
+    ]
+    picture = svg(charts.reliability(bins, columns=columns))
+    points = re.findall(r'<path [^>]*aria-roledescription="point"[^>]*>', picture)
+    assert sum('fill="#' in point for point in points) == 3
+    assert len(points) == 3 + 4  # hollow ones of all, which the others cover
+    (line,) = [
+        d
+        for d in re.findall(r'aria-roledescription="line mark" d="([^"]*)"', picture)
+        if d.count("L") != 1  # the diagonal's
+    ]
+    assert line.count("L") == 2  # through three bins
+    assert {"examples", "20k"} <= set(texts(picture))
+
+
+def test_a_grid_with_a_free_place_names_every_axis_so_that_its_rows_are_as_far_apart_as_any() -> None:
+    for n, columns, named in ((4, 2, 2), (5, 2, 5), (5, 3, 5), (3, 4, 3)):
+        bins = [{**BINS[0], "series": str(i)} for i in range(n)]
+        assert texts(svg(charts.reliability(bins, columns=columns))).count("confidence") == named
+
+
+def test_a_low_plot_has_at_least_three_numbers_on_its_axis() -> None:
+    for low, high in ((0.21, 0.51), (-0.26, 0.03), (0.912, 0.933), (0.0, 0.28)):
+        points = [{**POINTS[0], "x": x, "mean": mean} for x, mean in ((0.0, low), (1.0, high))]
+        picture = svg(charts.sweep(points, x_title="ε", width=87))
+        numbers = re.findall(r'text-anchor="end"[^>]*>([−\d.]+)<', picture)
+        assert 3 <= len(numbers) <= 6, numbers
+
+
+def test_of_numbers_too_close_on_an_axis_the_shorter_stay() -> None:
+    # 87 points from 0 to 0.3: between 0.05 and 0.1 are 14.5, their numbers take (4 + 3)/2 letters of 3.9 and 2.5 apart.
+    assert labels.readable([0, 0.05, 0.1, 0.2, 0.3], "linear", 87) == [0, 0.1, 0.2, 0.3]
+    assert labels.readable([0, 0.05, 0.1, 0.2, 0.3], "linear", 100) == [0, 0.05, 0.1, 0.2, 0.3]
+    assert labels.readable([1, 2, 5, 10, 20], "linear", 75) == [1, 5, 10, 20]  # from 1 to 2 are 3.9 points
+    assert labels.readable([1, 2, 5, 10, 20], "log", 75) == [1, 2, 5, 10, 20]
+    assert labels.readable([0, 1, 10, 100], "symlog", 75) == [0, 1, 10, 100]
+    assert labels.readable([3], "log", 75) == [3]
+
+
+def test_a_long_name_above_a_picture_is_wrapped_and_whole() -> None:
+    assert labels.wrapped("dice_cross_entropy", 60) == ["dice_cross_", "entropy"]
+    assert labels.wrapped("label_smoothing ε=0.1", 40) == ["label_", "smoothing", "ε=0.1"]
+    assert labels.wrapped("truth", 60) == ["truth"]
+    assert "".join(labels.wrapped("x" * 40, 30)) == "x" * 40
+    assert labels.wrapped("", 30) == [""]
+    named = [{**row, "column": "dice_cross_entropy"} if row["column"] == "truth" else row for row in PICTURES]
+    words = re.findall(r"<tspan[^>]*>([^<]*)</tspan>", svg(example_charts.panels(named, CLASSES, width=160)))
+    assert {"dice_", "cross_", "entropy"} <= set(words)
+    assert not any("…" in word for word in words)
+
+
 def test_rows_stand_in_a_specification_once_under_their_name() -> None:
     spec = drawing.shared_data(charts.reliability(BINS).to_dict())
     assert spec["datasets"]["bins"] == BINS
@@ -101,8 +157,53 @@ def test_rows_put_in_later_have_a_legend_of_their_own_names() -> None:
 
 
 def test_numbers_stand_in_a_matrix_where_they_fit() -> None:
-    assert texts(svg(example_charts.confusion(CELLS, width=100))).count("1.00") == 2
-    assert texts(svg(example_charts.confusion(CELLS, width=20))).count("1.00") == 0
+    """Two classes in 100 points have cells of 50, in 20 of 10, too narrow for 100, and in 10 of 5."""
+    shares = [1.0, 0.0, 0.125, 0.875]
+    cells = [{**cell, "share": share} for cell, share in zip(CELLS, shares, strict=True)]
+    for width, numbers in ((100, {"100", "13", "88"}), (20, {"13", "88"}), (10, set())):
+        found = texts(svg(example_charts.confusion(cells, width=width)))
+        assert {text for text in found if text.isdecimal()} == numbers
+
+
+def test_three_errors_in_a_hundred_are_darker_than_half_of_the_way_to_a_tenth() -> None:
+    """On the square root 0.03 lies at 0.17 of the scale, and not at 0.03."""
+    spec = example_charts.confusion(CELLS).to_dict()["concat"][0]["layer"][0]
+    assert spec["encoding"]["color"]["scale"]["type"] == "sqrt"
+
+
+def test_features_of_all_rows_are_to_one_scale() -> None:
+    wide = [{**row, "series": "b", "x": 10 * row["x"], "y": 10 * row["y"]} for row in CLOUD]
+    plots = example_charts.features([*CLOUD, *wide], columns=2).to_dict()["concat"]
+    ends = [plot["layer"][0]["encoding"][axis]["scale"]["domain"] for plot in plots for axis in "xy"]
+    assert [high - low for low, high in ends] == pytest.approx([1.06 * 40] * 4)  # y of b goes from 0 to 40
+    assert plots[0]["layer"][0]["encoding"]["x"]["title"] == "1st direction"
+
+
+def test_points_of_several_plots_are_named_once_below_them() -> None:
+    points = [{**row, "plot": plot} for plot in ("iris", "wine") for row in PLACES]
+    words = texts(svg(scatter(points, x_title="ECE", y_title="accuracy", columns=2)))
+    assert [words.count(word) for word in ("a", "b", "iris", "wine")] == [1, 1, 1, 1]
+
+
+def test_long_names_of_points_leave_a_scatter_plot_its_width() -> None:
+    points = [{**PLACES[0], "series": f"{'a long name ' * 8}{i}", "x": i} for i in range(14)]
+    figure = Figure(lambda **given: scatter(points, x_title="ECE", y_title="accuracy", **given), "")
+    spec = drawing.specification(figure, "column")
+    assert spec["concat"][0]["width"] > 150
+    picture = drawing.draw(spec, ".svg").decode()
+    match = re.search(r'<svg[^>]* width="([\d.]+)"', picture)
+    assert match is not None
+    assert float(match[1]) == pytest.approx(3.25 * 72, abs=2)
+    assert picture.count(">a long name") >= 14  # and none is cut short
+    assert "…" not in picture
+
+
+def test_no_axis_goes_where_a_metric_has_no_values() -> None:
+    points = [{**row, "x": x, "y": y} for row, x, y in zip(PLACES, (0.0, 0.2), (1.0, 0.5), strict=True)]
+    _, (across, up) = labels.placed(points, 100, 100, (0, 1), (0, 1))
+    assert (across[0], up[1]) == (0, 1)
+    assert across[1] < 1
+    assert up[0] > 0
 
 
 def test_many_classes_are_named_at_every_tenth_of_a_side() -> None:
@@ -155,11 +256,11 @@ def test_names_of_points_cover_neither_one_another_nor_points() -> None:
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
 
 
-def test_a_name_far_from_its_point_is_led_to_and_a_near_one_is_not() -> None:
+def test_names_in_a_crowd_have_no_clear_place_and_one_alone_has() -> None:
     (alone,), _ = labels.placed([PLACES[0]], 100, 100)
-    assert not alone["far"]
+    assert alone["clear"]
     crowd, _ = labels.placed([{**PLACES[0], "series": f"the same place {i}"} for i in range(12)], 150, 150)
-    assert any(point["far"] for point in crowd)
+    assert not all(point["clear"] for point in crowd)
 
 
 @pytest.mark.parametrize(("width", "inches"), [("column", 3.25), ("page", 6.75)])

@@ -10,7 +10,8 @@ import yaml
 from support import compose
 
 from lossbench.config import run_id
-from lossbench.report.commands import command_of, overrides_of, own_configs
+from lossbench.errors import StoreError
+from lossbench.report.commands import command_of, is_older, overrides_of, own_configs
 from lossbench.store import Store
 from lossbench.teacher import with_teacher
 
@@ -55,6 +56,7 @@ def test_the_command_composes_to_the_same_run(overrides: tuple[str, ...], tmp_pa
     again = with_teacher(compose(*words), Store(tmp_path))
     assert run_id(again) == run_id(config)
     assert again == config  # where it runs and how it is measured, too
+    assert not is_older(config)
 
 
 def test_what_ships_as_the_default_is_not_said() -> None:
@@ -92,3 +94,39 @@ def test_a_run_older_than_a_setting_leaves_it_to_the_default() -> None:
     config = compose("seed=1")
     del config["dataset"]["mixup"], config["metrics"]
     assert overrides_of(config) == ["seed=1"]
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["dataset.mixup", "loss.ignore_index", "loss.hard", "loss.hard.class_weights", "teacher.optimizer.momentum",
+     "device.precision"],
+)  # fmt: skip
+def test_a_run_without_a_setting_of_today_gets_another_id_from_its_command(missing: str) -> None:
+    config = compose("loss=distillation")
+    assert config["teacher"]["id"] is None  # so that the teacher is known by its settings
+    node = config
+    *path, key = missing.split(".")
+    for part in path:
+        node = node[part]
+    del node[key]
+    assert is_older(config)
+
+
+def test_what_makes_no_id_makes_no_run_older(tmp_path: Path) -> None:
+    config = compose("dataset=fashion_mnist")
+    del config["dataset"]["root"], config["device"]["threads"], config["metrics"]
+    assert not is_older(config)
+    del config["keep"]
+    assert is_older(config)
+    student = with_teacher(compose("loss=distillation"), Store(tmp_path))
+    student["teacher"]["id"] = "digits-mlp-focal-s0-12345678"  # a teacher by its id may be as old as it likes
+    del student["teacher"]["optimizer"]["momentum"]
+    assert not is_older(student)
+
+
+@pytest.mark.parametrize("missing", ["id", "keep"])
+def test_a_student_that_says_too_little_of_its_teacher_is_an_error_in_words(missing: str) -> None:
+    config = compose("loss=distillation")
+    del config["teacher"]["keep"], config["teacher"]["id" if missing == "id" else "epochs"]
+    with pytest.raises(StoreError, match="lacks settings of its own or of its teacher"):
+        command_of(config)

@@ -77,10 +77,13 @@ def test_two_seeds_are_not_tested_and_the_note_says_what_it_takes(run, frame):
     assert "Not tested: that takes 3 paired runs." in table.notes
 
 
-def test_a_row_that_is_not_paired_with_the_best_cannot_be_told_from_it(run, frame):
+def test_a_row_that_is_not_paired_with_the_best_is_not_tested_and_not_marked(run, frame):
     other = [run("other", seed, nll=9.0 + seed, fingerprint__split=f"else {seed}") for seed in range(3)]
     runs = losses(run, a=(1.0, 1.1, 1.2), far=(3.0, 3.2, 3.4))
-    assert tied(tabulate(frame(*runs, *other), **NLL)) == [False, False, True]
+    table = tabulate(frame(*runs, *other), **NLL)
+    assert tied(table) == [False, False, False]
+    assert [row.cells[0].untested for row in table.rows] == [False, False, True]
+    assert "Not tested: 1 of 3 rows, which share fewer than 3 runs with it." in table.notes
 
 
 def test_a_description_is_not_judged(three):
@@ -145,7 +148,7 @@ def test_the_lines_below_the_table_have_interval_p_effect_size_and_n(three):
     assert max(map(len, lines)) <= 80
     assert "|        | near | +0.100     | \\[-0.148, +0.348\\] |" in render(tabulate(three, **BASELINE), "markdown")
     latex = render(tabulate(three, **BASELINE), "latex")
-    assert r" & near & +0.100 & {[}$-$0.148, +0.348] & 0.225 & 1.0 & 3 \\" in latex
+    assert r"near & +0.100 & {[}$-$0.148, +0.348] & 0.225 & 1.0 & 3 \\" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
 
 

@@ -383,9 +383,17 @@ def test_rows_of_too_few_seeds_are_said_not_to_be_tested(run, frame):
         for loss, bonus in (("a", 0), ("b", 0.1))
         for seed in range(3)
     ]
-    two = [run(loss, seed, dataset__name="wine") for loss in "ab" for seed in range(2)]
-    assert "Rows of fewer than 3 seeds are not tested." in tabulate(frame(*three, *two)).notes
-    assert "Rows of fewer than 3 seeds are not tested." not in tabulate(frame(*three)).notes
+    two = [run(loss, seed, dataset__name="wine", nll=nll) for loss, nll in (("a", 0.3), ("b", 0.4)) for seed in (0, 1)]
+    note = "Not tested: 1 of 4 rows, which share fewer than 3 runs with it."
+    assert note in tabulate(frame(*three, *two)).notes
+    assert not any(note.startswith("Not tested") for note in tabulate(frame(*three)).notes)
+
+
+def test_what_else_rows_of_one_data_set_and_model_differ_in_is_said(run, frame):
+    note = "Not the loss alone: rows that are held against each other also differ in epochs (20, 30)."
+    assert note in tabulate(frame(run("a"), run("b", epochs=30))).notes
+    apart = tabulate(frame(run("a"), run("b", dataset__name="wine", epochs=30)))
+    assert not any(note.startswith("Not the loss alone") for note in apart.notes)
 
 
 def test_a_run_that_went_astray_does_not_round_the_others_away(run, frame):

@@ -16,6 +16,9 @@ HOSTILE = [
     r"back\slash \* trailing\\",
     "{braces} $x^2$ ~ ^",
     "=1+1",
+    "http://evil.example/a_b https://x.y",
+    "WWW.evil.com www.evil.com",
+    "@user a@b.example #1",
     "שלום ε 数",
     "x" * 200,
 ]
@@ -25,8 +28,8 @@ def shown(markdown):
     """The text of every cell of the first table, as a reader sees it."""
     page = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown)
     cells = re.findall(r"<t[dh](?: [^>]*)?>(.*?)</t[dh]>", page.partition("</table>")[0], re.DOTALL)
-    assert not re.search(r"<(?!/?strong>)[^>]+>", "".join(cells)), cells  # no markup but our own
-    return [html.unescape(re.sub("</?strong>", "", cell)) for cell in cells]
+    assert not re.search(r"<(?!/?strong>|!-- -->)[^>]+>", "".join(cells)), cells  # no markup but our own
+    return [html.unescape(re.sub("</?strong>|<!-- -->", "", cell)) for cell in cells]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -34,6 +37,15 @@ def test_a_name_is_shown_as_it_is(run, frame, name):
     text = render(tabulate(frame(run(name, accuracy=0.8), run("plain")), metrics=["accuracy"]), "markdown")
     assert name in shown(text)
     assert "<script" not in text
+
+
+def test_a_name_becomes_no_link_and_mentions_no_one(run, frame):
+    """GitHub links addresses in what it reads, and users and issues in the text that comes of it."""
+    name = "http://evil.example www.evil.com @user #1"
+    text = render(tabulate(frame(run(name), run("plain"))), "markdown")
+    assert "http&#58;//evil.example www&#46;evil.com @<!-- -->user \\#<!-- -->1" in text
+    page = MarkdownIt("gfm-like", {"linkify": False}).render(text)
+    assert not re.search(r"<a |@user|#1", page)
 
 
 def test_line_breaks_are_spaces_and_control_characters_are_written_out(run, frame):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from frames_by_hand import run as make_run
 from support import compose
 
 from lossbench.report import tabulate
-from lossbench.report.page import as_json, page
+from lossbench.report.page import _library, as_json, page
+from lossbench.report.page.details import Command, details
 from lossbench.report.page.plots import plots
-from lossbench.report.page.rows import MOST_EPOCHS, gather, training_curves
+from lossbench.report.page.rows import MOST_EPOCHS, first_block, first_choice, gather, training_curves
 from lossbench.report.table import Table
 from lossbench.store import Store
 
@@ -66,6 +69,11 @@ def table(store: Store) -> Table:
     return tabulate(make_frame(*runs), store=store)
 
 
+@functools.cache
+def compose_once() -> dict[str, Any]:
+    return compose("loss=label_smoothing")
+
+
 def text_of(table: Table, store: Store, **extra: Any) -> str:
     return page(table, store, command="lossbench report -o report.html", **extra)
 
@@ -101,6 +109,7 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
         tab.on("request", lambda request: request.url == url or complaints.append(f"request: {request.url[:80]}"))
+        tab.add_init_script("window.alert = (text) => { window.alerted = text }")
         tab.goto(url)
         tab.evaluate("() => window.lossbench.ready")
         return tab
@@ -133,6 +142,21 @@ def test_a_click_on_a_heading_sorts_and_another_turns_it_round(visit, written):
     assert first_column(tab) == ["0.1", "0", "0.2"]
     assert header.get_attribute("aria-sort") == "descending"
     assert tab.locator("th[aria-sort=none]").count() == tab.locator("#rows thead th").count() - 1
+
+
+@needs_chromium
+def test_the_first_column_sorts_by_its_own_values(visit, table, store, tmp_path):
+    """Written as a report with --sort accuracy writes it: 0.1, 0, 0.2."""
+    order = [1, 0, 2]
+    path = tmp_path / "report.html"
+    path.write_text(text_of(replace(table, rows=tuple(table.rows[i] for i in order)), store), encoding="utf-8")
+    tab = visit(path)
+    assert first_column(tab) == ["0.1", "0", "0.2"]
+    header = tab.locator("#rows thead th").first
+    header.locator("button").click()
+    assert first_column(tab) == ["0", "0.1", "0.2"]
+    header.locator("button").click()
+    assert first_column(tab) == ["0.2", "0.1", "0"]
 
 
 @needs_chromium
@@ -205,15 +229,19 @@ def test_a_row_says_how_it_was_made(visit, written):
     made.locator(".config summary").click()
     made.locator(".config pre", has_text="loss.epsilon: 0.2\n").wait_for()
     made.locator(".config pre", has_text="optimizer.name: sgd\n").wait_for()  # what all runs share
+    text = made.locator(".config pre").inner_text()
+    assert [f"only run-{6 + seed}:\nseed: {seed}\n" in f"{text}\n" for seed in range(3)] == [True] * 3
 
 
 @needs_chromium
 def test_the_dark_scheme_has_its_own_figures_and_follows_a_change(visit, written):
+    from playwright.sync_api import expect
+
     tab = visit(written)
     tick = "#sweep svg .role-axis-label text"
     light = tab.locator(tick).first.get_attribute("fill")
     tab.emulate_media(color_scheme="dark")
-    tab.wait_for_function(f"document.querySelector('{tick}')?.getAttribute('fill') !== '{light}'")
+    expect(tab.locator(tick).first).not_to_have_attribute("fill", light)  # asked again and again, without eval
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 27)"
 
 
@@ -244,8 +272,8 @@ def test_names_from_runs_are_text_wherever_they_stand(visit, tmp_path):
     for i in range(3):
         write_run(tmp_path, f"run-{i}", config, 0.6)
     runs = [
-        make_run(name, loss__epsilon=epsilon, model__name=HOSTILE)
-        for name, epsilon in ((HOSTILE, 0), (HOSTILE, HOSTILE), ("plain", 0.1))
+        make_run(name, loss__epsilon=epsilon, model__name=HOSTILE, accuracy=accuracy)
+        for name, epsilon, accuracy in ((HOSTILE, 0, 0.7), (HOSTILE, HOSTILE, 0.8), ("plain", 0.1, 0.9))
     ]
     store = Store(tmp_path)
     table = tabulate(make_frame(*runs), store=store)
@@ -257,7 +285,12 @@ def test_names_from_runs_are_text_wherever_they_stand(visit, tmp_path):
     assert tab.locator(".messages li").inner_text() == f"skipped {shown}"
     assert shown in first_column(tab)
     assert any(shown in row["series"] for row in data_of(tab, "reliability", "bins"))
-    tab.locator("#scatter svg .mark-symbol path").last.hover()
+    tips = []
+    for point in tab.locator("#scatter svg .mark-symbol").last.locator("path").all():
+        point.hover()
+        tips.append(tab.locator("#vg-tooltip-element.visible").inner_text())
+    assert len(tips) == 3
+    assert sum(shown in tip for tip in tips) == 2
     tab.locator("details.made").first.locator("summary").first.click()
     tab.locator("details.made .config summary").first.click()
     tab.locator(".config pre", has_text=f"loss.name: {HOSTILE}"[:40]).wait_for()
@@ -265,12 +298,107 @@ def test_names_from_runs_are_text_wherever_they_stand(visit, tmp_path):
     assert first_column(tab) == ["plain"]
     assert tab.locator("script").count() == 3  # data, Vega, the page's own
     assert tab.evaluate("window.alerted") is None
+    tab.evaluate("alert('seen')")
+    assert tab.evaluate("window.alerted") == "seen"  # had anything called it
 
 
 def test_json_in_a_page_cannot_end_its_script():
     text = as_json({"name": "</script><!--\u2028&"})
     assert not re.search("[<>&\u2028]", text)
     assert json.loads(text) == {"name": "</script><!--\u2028&"}
+
+
+def test_students_of_named_teachers_have_a_command_each(tmp_path):
+    """A teacher by its id has one seed, and a student of another seed may not have it."""
+    for seed in range(2):
+        config = compose("loss=distillation", f"seed={seed}")
+        config["teacher"]["id"] = f"digits-mlp-focal-s{seed}-12345678"
+        write_run(tmp_path, f"run-{seed}", config, 0.6)
+    table = tabulate(make_frame(make_run("distillation", 0), make_run("distillation", 1)))
+    (made,) = details(table, Store(tmp_path)).rows
+    assert [command.text for command in made.commands] == [
+        f"lossbench train loss=distillation teacher.id=digits-mlp-focal-s{seed}-12345678 seed={seed}" for seed in (0, 1)
+    ]
+
+
+def test_a_run_of_an_older_lossbench_has_a_command_of_its_own_which_says_so(tmp_path):
+    older = compose("seed=1")
+    del older["dataset"]["mixup"]
+    write_run(tmp_path, "run-0", compose("seed=0"), 0.6)
+    write_run(tmp_path, "run-1", older, 0.6)
+    store, table = Store(tmp_path), tabulate(make_frame(make_run(), make_run("cross_entropy", 1)))
+    (made,) = details(table, store).rows
+    assert made.commands == (Command("lossbench train seed=0", False), Command("lossbench train seed=1", True))
+    assert text_of(table, store).count("Made by an older lossbench: trains under a new id.") == 1
+
+
+def test_each_run_lists_what_its_config_has_alone(tmp_path):
+    for seed, epsilon in enumerate((0.1, 0.2)):  # as validation chose for each seed
+        write_run(
+            tmp_path, f"run-{seed}", compose("loss=label_smoothing", f"loss.epsilon={epsilon}", f"seed={seed}"), 0.6
+        )
+    configs = details(tabulate(make_frame(make_run(), make_run("cross_entropy", 1))), Store(tmp_path)).configs
+    assert configs["runs"] == [[{"loss.epsilon": "0.1", "seed": "0"}, {"loss.epsilon": "0.2", "seed": "1"}]]
+    assert configs["rows"] == [{}]
+    assert configs["common"]["loss.name"] == "label_smoothing"
+
+
+@pytest.mark.parametrize("damage", [None, 3, "x", [], {}])
+def test_a_damaged_config_has_no_command_or_one_but_is_no_program_error(damage, tmp_path):
+    whole = compose("loss=distillation")
+    for key in set(whole) - {"seed"}:
+        write_run(tmp_path / key, "run-0", {**whole, key: damage}, 0.6)
+        (made,) = details(tabulate(make_frame(make_run())), Store(tmp_path / key)).rows
+        assert len(made.commands) <= 1
+
+
+def test_figures_begin_with_the_dataset_of_most_compared_rows():
+    """Wine alone has a baseline, and digits more rows."""
+    runs = [make_run(loss, dataset__name=dataset, accuracy=0.5 + 0.1 * (loss > "d"))
+            for dataset, losses in (("digits", "bcde"), ("wine", "abc")) for loss in losses]  # fmt: skip
+    table = tabulate(make_frame(*runs))
+    assert [table.rows[i].config["dataset.name"] for i in sorted(first_choice(table))] == ["digits"] * 4
+    table = tabulate(make_frame(*runs), baseline=["loss=a"])
+    assert first_block(table) == 1
+    assert [table.rows[i].config["loss.name"] for i in sorted(first_choice(table))] == ["a", "b", "c"]
+
+
+def test_a_hundred_runs_make_a_page_of_at_most_two_megabytes(tmp_path):
+    epsilons = [i / 40 for i in range(20)]
+    runs = [(epsilon, seed) for epsilon in epsilons for seed in range(5)]
+    for i, (epsilon, seed) in enumerate(runs):
+        config = compose_once() | {"seed": seed}
+        config["loss"] = {**config["loss"], "epsilon": epsilon}
+        write_run(tmp_path, f"run-{i}", config, 0.6, epochs=100)
+    frame = make_frame(*[make_run("label_smoothing", seed, loss__epsilon=epsilon) for epsilon, seed in runs])
+    store = Store(tmp_path)
+    table = tabulate(frame, store=store)
+    assert sum(row.n for row in table.rows) == 100
+    text = text_of(table, store)
+    assert text.count('class="run"') == 100
+    assert len(text.encode()) <= 2_000_000
+
+
+def test_the_library_is_bundled_once_and_again_where_its_copy_is_damaged(tmp_path, monkeypatch):
+    bundled = []
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda code: bundled.append(code) or "vega</script>")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def library():
+        _library.cache_clear()
+        return _library()
+
+    assert [library(), library()] == [r"vega<\/script>"] * 2
+    assert len(bundled) == 1
+    (kept,) = (tmp_path / "cache/lossbench").iterdir()  # and nothing else is left
+    kept.write_text(kept.read_text().replace("vega", "evil"))
+    assert library() == r"vega<\/script>"
+    assert len(bundled) == 2
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # where nothing can be kept
+    assert library() == r"vega<\/script>"
+    assert len(bundled) == 3
+    _library.cache_clear()
 
 
 def test_the_page_is_one_small_file_that_may_fetch_nothing(table, store):

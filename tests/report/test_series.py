@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossbench.errors import ConfigError, RequestError, StoreError
+from lossbench.errors import ConfigError, RequestError
 from lossbench.report import pictures, series
 from lossbench.report.series import Series
 from lossbench.store import Store
@@ -144,7 +144,24 @@ def test_runs_of_different_images_are_not_laid_side_by_side(tmp_path: Path) -> N
         pictures.grid([one, other])
 
 
-def test_a_run_without_pictures_says_how_to_keep_them(tmp_path: Path) -> None:
-    one = kept(tmp_path, "examples", **examples())
-    with pytest.raises(StoreError, match="evaluate --pictures one"):
-        pictures.projections([one])
+@pytest.mark.parametrize(("targets", "name"), [(np.zeros(2), "features"), (np.zeros((2, 4, 6)), "examples")])
+def test_a_run_without_pictures_says_how_to_keep_them(tmp_path: Path, targets: np.ndarray, name: str) -> None:
+    one = kept(tmp_path, "predictions", test_logits=np.zeros(1), test_targets=targets)
+    draw = pictures.projections if name == "features" else pictures.grid
+    with pytest.raises(RequestError, match=f"one has no {name} to draw; lossbench evaluate --pictures one makes"):
+        draw([one])
+    with pytest.raises(RequestError, match=f"2 of 2 rows have no {name} to draw; the command makes them"):
+        draw([one, one], keep="the command")
+
+
+def test_masks_have_no_features_and_classes_no_panels(tmp_path: Path) -> None:
+    masks = kept(tmp_path / "a", "examples", **examples())
+    classes = kept(tmp_path / "b", "features", test_features=np.eye(3), test_targets=np.arange(3), templates=np.eye(3))
+    for one, name in ((masks, "shapes"), (classes, "digits")):
+        (one.store.path("one") / "config.yaml").write_text(f"dataset: {{name: {name}}}")
+    with pytest.raises(
+        RequestError, match="features are of classes, and shapes has masks, which lossbench plot panels"
+    ):
+        pictures.projections([masks])
+    with pytest.raises(RequestError, match="panels are of masks, and digits has none; lossbench plot features"):
+        pictures.grid([classes])

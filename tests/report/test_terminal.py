@@ -86,6 +86,64 @@ def test_settings_that_repeat_another_go_before_metrics_do_and_names_never(run, 
     assert text.splitlines()[3].split()[:3] == ["loss", "gamma", "accuracy"]
 
 
+def test_what_a_setting_without_room_held_is_said(run, frame):
+    runs = [run(loss, optimizer__learning_rate=rate) for loss, rate in (("a", 0.1), ("b", 0.2), ("c", 0.2))]
+    text = " ".join(render(tabulate(frame(*runs), calibrations=["raw"]), "table", 50).split())
+    assert "learning_rate: 0.1 (a), 0.2 (b, c)." in text
+
+
+def test_many_settings_share_a_column_before_the_nll_or_the_ece_goes(run, frame):
+    # 6 + 14 + 8 + 6 characters of settings and 3 × 13 of numbers, 80 with spaces; each setting varies by itself.
+    runs = [
+        run("label_smoothing", seed, loss__epsilon=e, epochs=epochs, batch_size=size, optimizer__learning_rate=rate)
+        for e in (0, 0.1) for epochs in (1, 2) for size in (16, 32) for rate in (0.1, 0.2) for seed in (0, 1)
+    ]  # fmt: skip
+    runs += [run("cross_entropy", seed, batch_size=16, optimizer__learning_rate=0.1) for seed in (0, 1)]
+    text = render(tabulate(frame(*runs)), "table", 72)
+    heading = next(line for line in text.splitlines() if line.startswith("loss"))
+    assert heading.split()[:8] == ["loss", "settings", "accuracy", "↑", "NLL", "↓", "ECE", "↓"]
+    assert "ε=0.1" in text
+    assert "cross_entropy: epochs=20, learning_rate=0.1, batch_size=16." in " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [50, 60, 70])
+def test_what_rows_asked_for_stays_though_another_repeats_it_and_metrics_go(run, frame, width):
+    runs = [run("a", model__name=model, epochs=epochs) for model, epochs in (("cnn", 2), ("mlp", 30))]
+    wanted = tabulate(frame(*runs), rows=["model", "epochs"])
+    assert "model  epochs" in render(wanted, "table", width)
+    assert "confidence gap" in render(wanted, "table", 50).partition("Too narrow for")[2]
+
+
+def test_metrics_that_were_asked_for_stay_longer_than_settings_do(run, frame):
+    runs = [run(loss, optimizer__learning_rate=rate) for loss, rate in (("a", 0.1), ("b", 0.2))]
+    shown = {"metrics": ["accuracy", "confidence_gap", "mean_confidence"], "calibrations": ["raw"]}
+    text = render(tabulate(frame(*runs), **shown), "table", 46)
+    assert text.partition("Too narrow for ")[2].split(":")[0] == "learning_rate"
+
+
+def test_notes_define_no_metric_that_is_left_out(table):
+    assert "Confidence gap:" in render(table, "table", 80)
+    narrow = render(table, "table", 40)
+    assert "Confidence gap:" not in narrow
+    assert "T-scaled:" not in narrow
+
+
+def test_differences_keep_interval_p_and_n_whole_words_and_settings_that_vary(run, frame):
+    runs = [
+        run(loss, seed, loss__epsilon=e, dataset__imbalance_factor=1, nll=0.3 + 0.01 * i * seed)
+        for i, (loss, e) in enumerate([("cross_entropy", None), ("distillation", 0.1), ("focal", 0.1), ("focal", 0.2)])
+        for seed in range(3)
+    ]
+    runs += [run("cross_entropy", dataset__imbalance_factor=50)]
+    sheet = render(tabulate(frame(*runs), baseline=["loss=cross_entropy"]), "table", 66).partition("Difference from")[2]
+    heading = next(line for line in sheet.splitlines() if line.startswith("loss"))
+    assert heading.split() == ["loss", "epsilon", "difference", "95", "%", "interval", "p", "n"]
+    assert "distillation" in sheet
+    text = " ".join(sheet.split())
+    assert "imbalance_factor: 1." in text
+    assert "Cohen" not in text
+
+
 def test_a_long_setting_is_folded_at_its_joints(run, frame):
     runs = [run(loss) for loss in ("dice_cross_entropy_with_margins", "b")]
     lines = render(tabulate(frame(*runs), calibrations=["raw"]), "table", 62).splitlines()

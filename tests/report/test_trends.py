@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from lossbench import metrics
 from lossbench.errors import ConfigError, RequestError
 from lossbench.report import trends
 from lossbench.report.grouping import tabulate
+from lossbench.report.table import BESIDE
 
 Run = Callable[..., dict[str, Any]]
 Frame = Callable[..., Any]
@@ -32,15 +34,17 @@ def test_an_axis_is_logarithmic_where_values_are_spread_geometrically(values: li
 
 
 def test_a_sweep_has_a_point_per_value_with_its_mean_and_interval(run: Run, frame: Frame) -> None:
-    """Two seeds at 0.1 and 0.3: mean 0.2, and t_{0.975, 1} = 12.706, so that half the interval is 12.706 · 0.1."""
-    runs = [run("label_smoothing", seed, loss__epsilon=e, ece=0.1 + 0.2 * seed) for e in (0.0, 0.5) for seed in (0, 1)]
+    """Two seeds at 0.19 and 0.21: mean 0.2, and t_{0.975, 1} = 12.706, so that half the interval is 12.706 · 0.01."""
+    runs = [
+        run("label_smoothing", seed, loss__epsilon=e, ece=0.19 + 0.02 * seed) for e in (0.0, 0.5) for seed in (0, 1)
+    ]
     found = trends.sweep(tabulate(frame(*runs), metrics=["ece"], calibrations=["raw"]), None, [])
     assert [(point["x"], point["metric"], point["series"]) for point in found.points] == [
         (0, "ECE ↓", "label_smoothing"),
         (0.5, "ECE ↓", "label_smoothing"),
     ]
     assert found.points[0]["mean"] == pytest.approx(0.2)
-    assert found.points[0]["high"] - found.points[0]["mean"] == pytest.approx(1.2706, abs=1e-4)
+    assert found.points[0]["high"] - found.points[0]["mean"] == pytest.approx(0.12706, abs=1e-5)
     assert (found.x_title, found.baselines, found.left_out) == ("ε", [], [])
 
 
@@ -106,5 +110,39 @@ def test_a_scatter_plot_has_a_point_per_row_and_calibration(run: Run, frame: Fra
         ("dice (raw)", 0.1, 0.8),
         ("dice (T-scaled)", 0.02, 0.8),
     }
+    assert {row["plot"] for row in rows} == {""}
     assert left_out[0] == "left out focal (raw), which lacks one of accuracy and ece"
     assert rows[0]["x_low"] is None
+
+
+def test_a_scatter_plot_has_a_plot_for_each_data_set_and_model(run: Run, frame: Frame) -> None:
+    runs = [run(loss, dataset__name=name) for name in ("digits", "wine") for loss in ("cross_entropy", "dice")]
+    rows, _ = trends.scatter(tabulate(frame(*runs), metrics=["accuracy", "ece"], calibrations=["raw"]), ["raw"])
+    assert [(row["plot"], row["series"]) for row in rows] == [
+        ("digits", "cross_entropy"),
+        ("digits", "dice"),
+        ("wine", "cross_entropy"),
+        ("wine", "dice"),
+    ]
+
+
+def test_models_with_a_point_each_share_a_plot(run: Run, frame: Frame) -> None:
+    runs = [run(model__name=name) for name in ("mlp", "cnn", "linear")]
+    rows, _ = trends.scatter(tabulate(frame(*runs), metrics=["accuracy", "ece"], calibrations=["raw"]), ["raw"])
+    assert {row["plot"] for row in rows} == {""}
+    assert {row["series"] for row in rows} == {"mlp", "cnn", "linear"}
+
+
+def test_intervals_end_where_a_metric_does(run: Run, frame: Frame) -> None:
+    """Accuracy 0.9 and 1: mean 0.95, half the interval 12.706 · 0.05 = 0.635; ECE 0.0 and 0.1 likewise; NLL above 0."""
+    runs = [run(seed=s, accuracy=0.9 + 0.1 * s, ece=0.1 * s, nll=0.1 * s, loss__epsilon=0.1) for s in (0, 1)]
+    table = tabulate(frame(*runs), metrics=["accuracy", "ece"], calibrations=["raw"])
+    ((point,), _) = trends.scatter(table, ["raw"])
+    assert (point["y_high"], point["x_low"]) == (1, 0)
+    assert point["y_low"] == pytest.approx(0.95 - 0.6353, abs=1e-4)
+    assert trends.bounds("nll") == (0, float("inf"))
+    assert trends.bounds("somebody's own") == (-float("inf"), float("inf"))
+
+
+def test_bounds_are_those_of_metrics_that_there_are() -> None:
+    assert {*trends.SHARES, *trends.POSITIVE} <= {*metrics.ALL, *BESIDE}

@@ -44,7 +44,7 @@ def test_of_many_rows_that_cannot_be_told_apart_only_the_number_is_said(run, fra
     rows = [r for i, values in enumerate(noise) for r in of(run, f"n{i}", [v - i * 1e-4 for v in values])]
     table = tabulate(frame(*of(run, "best", [0.911, 0.911, 0.911]), *rows, *of(run, "z", clear)), **ACCURACY)
     (sentence,) = said(table)
-    assert "; 5 rows cannot be told from it, z is significantly worse." in sentence
+    assert "; 5 rows cannot be told from it, z is significantly worse (corrected for all pairs of rows)." in sentence
 
 
 def test_two_seeds_tell_nothing(run, frame):
@@ -81,9 +81,9 @@ def test_against_a_baseline_each_row_has_its_differences(run, frame):
         frame(*base, *ours), metrics=["accuracy", "ece"], calibrations=["raw"], baseline=["loss=cross_entropy"]
     )
     assert said(table) == [
-        "label_smoothing against loss=cross_entropy, n = 3: worse in ECE by 0.0400 (p < 0.001); no other significant "
+        "label_smoothing against loss=cross_entropy, n = 3, after correction for the table's 2 tests: worse in ECE by "
         # t(0.975, 2) · 0.01 / √3 = 0.0248
-        "difference: accuracy (0.0000, 95 % interval −0.0248 … +0.0248)."
+        "0.0400 (p < 0.001); not significant: accuracy (0.0000, uncorrected 95 % interval −0.0248 … +0.0248)."
     ]
 
 
@@ -91,8 +91,72 @@ def test_a_row_equal_to_the_baseline_is_said_to_be(run, frame):
     """ε = 0 is cross-entropy."""
     runs = [run(loss, seed, accuracy=0.9 + seed / 100) for loss in ("a", "b") for seed in range(3)]
     table = tabulate(frame(*runs), **ACCURACY, baseline=["loss=a"])
-    assert said(table)[1:] == ["b against loss=a, n = 3: the same numbers."]
+    assert said(table)[1:] == ["b against loss=a, n = 3: the same numbers in every pair."]
     assert said(table)[0] == "No row differs significantly from loss=a in any of these metrics."
+
+
+def test_what_is_equal_in_every_pair_has_no_interval_of_zeros(run, frame):
+    """Accuracy is the same; NLL rises by 0, 0.01, 0.02: mean 0.01, t = 0.01 / (0.01/√3) = 1.73, p = 0.23."""
+    runs = [run(loss, seed, nll=0.3 + seed / 100 * (loss == "b")) for loss in ("a", "b") for seed in range(3)]
+    table = tabulate(frame(*runs), metrics=["accuracy", "nll"], calibrations=["raw"], baseline=["loss=a"])
+    # t(0.975, 2) · 0.01 / √3 = 0.0248
+    assert said(table) == [
+        "No row differs significantly from loss=a in any of these metrics, after correction for the table's 2 tests.",
+        "b against loss=a, n = 3, after correction for the table's 2 tests: not significant: NLL (+0.0100, uncorrected "
+        "95 % interval −0.0148 … +0.0348); the same in every pair: accuracy.",
+    ]
+
+
+def test_two_corrections_that_disagree_are_both_named(run, frame):
+    """ECE rises by 0.015, 0.02, 0.025: t = 0.02 / (0.005/√3) = 6.93, p = 0.0202; times three tests it is above 0.05."""
+    eces = {"a": [0.1, 0.1, 0.1], "b": [0.115, 0.12, 0.125]}
+    noise = {"a": [0.9, 0.9, 0.9], "b": [0.9, 0.92, 0.89]}
+    runs = [
+        run(loss, seed, ece=eces[loss][seed], accuracy=noise[loss][seed], nll=noise[loss][seed])
+        for loss in "ab"
+        for seed in range(3)
+    ]
+    shown = {"metrics": ["ece", "accuracy", "nll"], "calibrations": ["raw"]}
+    assert said(tabulate(frame(*runs), **shown))[0].endswith("; b is significantly worse.")  # of one pair of rows
+    none, sentence = said(tabulate(frame(*runs), **shown, baseline=["loss=a"]))
+    assert none.endswith("after correction for the table's 3 tests.")
+    # t(0.975, 2) · 0.005 / √3 = 0.0124
+    assert sentence == (
+        "b against loss=a, n = 3, after correction for the table's 3 tests: not significant: ECE (+0.0200, uncorrected "
+        "95 % interval +0.0076 … +0.0324), accuracy and NLL."
+    )
+
+
+def test_rows_of_too_few_shared_seeds_are_named_apart(run, frame):
+    table = tabulate(
+        frame(*of(run, "a", [0.9, 0.91, 0.92]), *of(run, "b", [0.6, 0.609, 0.618]), *of(run, "c", [0.89, 0.9])),
+        **ACCURACY,
+    )
+    (sentence,) = said(table)
+    assert sentence.endswith(
+        "; b is significantly worse (corrected for all pairs of rows); c is untested: fewer than 3 seeds shared with "
+        "it."
+    )
+
+
+def test_a_best_mean_of_one_seed_says_so(run, frame):
+    table = tabulate(frame(*of(run, "a", [0.9, 0.91, 0.92]), run("lucky", 0, accuracy=0.95)), **ACCURACY)
+    assert said(table) == [
+        "Accuracy: lucky has the best mean (0.9500, n = 1), but nothing is tested: that takes 3 paired seeds."
+    ]
+
+
+def test_rows_that_share_the_best_mean_have_no_spread_and_are_they(run, frame):
+    # c is lower by 0.01, −0.01, 0.03, as above.
+    alike, other = [0.9, 0.91, 0.92], [0.89, 0.92, 0.89]
+    both = [*of(run, "a", alike), *of(run, "b", alike[::-1])]
+    assert said(tabulate(frame(*both, *of(run, "c", other)), **ACCURACY)) == [
+        "Accuracy: a and b have the best mean (0.9100), but they cannot be told from c (corrected for all pairs of "
+        "rows)."
+    ]
+    assert said(tabulate(frame(*both), **ACCURACY)) == [
+        "Accuracy: a and b have the best mean (0.9100); there is no other."
+    ]
 
 
 def test_a_gap_moves_and_is_neither_better_nor_worse(run, frame):

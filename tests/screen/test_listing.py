@@ -19,8 +19,13 @@ def ids(store: Store, **wanted: object) -> list[str]:
 
 
 def age(store: Store, run_id: str, seconds: float) -> None:
-    path = store.path(run_id) if store.finished(run_id) else store.partial(run_id)
-    os.utime(path, (time.time() - seconds,) * 2)
+    then = time.time() - seconds
+    if not store.finished(run_id):
+        os.utime(store.partial(run_id), (then, then))
+        return
+    path = store.path(run_id) / "environment.json"
+    finished = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(then))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "finished_at": finished}))
 
 
 @pytest.fixture
@@ -110,3 +115,14 @@ def test_no_runs_and_none_of_a_status_say_so(lossbench, write) -> None:
     answer = lossbench("runs", "--status", "failed")
     assert (answer.returncode, answer.stdout) == (0, "no run is failed\n")
     assert "wine-linear-brier-s0-dddddddd  finished" in lossbench("runs").stdout
+
+
+def test_a_copy_is_as_old_as_the_run_was(four: Store) -> None:
+    os.utime(four.path("wine-linear-label_smoothing-s1-bbbbbbbb"))  # as `cp -r` leaves it
+    assert ids(four, status="finished")[-1] == "wine-linear-label_smoothing-s1-bbbbbbbb"
+    assert four.newest() == "wine-linear-label_smoothing-s0-aaaaaaaa"
+
+
+def test_a_finished_run_without_one_of_its_files_is_unreadable(four: Store) -> None:
+    (four.path("wine-linear-label_smoothing-s0-aaaaaaaa") / "metrics.json").unlink()
+    assert ids(four, status="unreadable") == ["wine-linear-label_smoothing-s0-aaaaaaaa"]

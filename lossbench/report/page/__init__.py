@@ -7,12 +7,16 @@ content security policy lets run the two scripts of the page itself, by their ha
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import functools
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Sequence
-from importlib import resources
+from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -101,9 +105,14 @@ def _definitions(table: Table) -> list[tuple[str, str]]:
             found[label] = f"{meaning[0].upper()}{meaning[1:]}"
     found["±"] = "Standard deviation over seeds." if table.spread == "sd" else "Half the 95 % interval of the mean."
     found["bold"] = "The best mean of a dataset and model."
-    found[TIED] = "Cannot be told from the best: that is no proof that it is as good."
+    found[TIED] = (
+        "Cannot be told from the best, corrected for all pairs of rows in its column: no proof that it is as good."
+    )
     if table.baseline:
-        found[DIFFERS] = f"Differs significantly from {table.baseline}."
+        found[DIFFERS] = (
+            f"Differs significantly from {table.baseline}, corrected for all tests of the table. That is another "
+            f"correction than that of {TIED}: a number may have neither mark."
+        )
     return list(found.items())
 
 
@@ -117,11 +126,30 @@ def as_json(value: Any) -> str:
 
 @functools.cache
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed, 0.9 MB, as vl-convert brings them."""
+    """Vega, Vega-Lite and vega-embed, 0.9 MB, as vl-convert brings them.
+
+    They take two seconds to bundle and are kept in the user's cache folder, where that can be written.
+    """
     import vl_convert
 
-    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return text.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    folder = Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"))
+    kept = folder / "lossbench" / f"vega-{metadata.version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError, ValueError):
+        checksum, _, text = kept.read_text(encoding="utf-8").partition("\n")
+        if checksum == _hash(text):  # else it was damaged by accident
+            return text
+    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    text = text.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+    temporary = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.tmp")
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(f"{_hash(text)}\n{text}", encoding="utf-8")
+            temporary.replace(kept)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return text
 
 
 @functools.cache

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossbench.errors import RequestError
-from lossbench.report.commands import command_of, overrides_of, own_configs
+from lossbench.report.commands import command_of, is_older, overrides_of, own_configs
 from lossbench.report.notation import printable
 from lossbench.report.selection import written
-from lossbench.report.table import Row, Table
+from lossbench.report.table import Table
 from lossbench.settings import flat
 from lossbench.store import Store
 
 ENVIRONMENT = ("platform", "device_description", "precision", "threads", "git_revision")
 PRINTS = ("data", "split", "initial_weights", "batch_order")
-UNREADABLE = (RequestError, AttributeError, KeyError, OSError, TypeError, ValueError)
+UNREADABLE = (RequestError, OSError)
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,18 @@ class RunLine:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What makes some runs of a row again."""
+
+    text: str
+    older: bool  # it makes them with settings that they lack, and so under other ids
+
+
+@dataclass(frozen=True)
 class Made:
     """How a row was made."""
 
-    commands: tuple[str, ...]
+    commands: tuple[Command, ...]
     own: tuple[str, ...]  # choices that no config of lossbench makes
     runs: tuple[RunLine, ...]
 
@@ -47,7 +55,8 @@ class Details:
 
     rows: tuple[Made, ...]
     environment: tuple[tuple[str, str], ...]
-    configs: dict[str, Any]  # `common`, and for each row what differs: dotted key → text
+    # Dotted key → text: `common` to all runs; for each row what else its runs share; for each of those the rest.
+    configs: dict[str, Any]
 
 
 def details(table: Table, store: Store) -> Details:
@@ -58,11 +67,11 @@ def details(table: Table, store: Store) -> Details:
         store: where its runs are. What cannot be read is left out.
     """
     environments = {run.id: _environment(store, run.id) for row in table.rows for run in row.runs}
-    same = _common([flat for flat, _ in environments.values()])
-    configs = {row.runs[0].id: _config(store, row.runs[0].id) for row in table.rows}
-    written_out = [{key: written(value) for key, value in flat(configs[row.runs[0].id])} for row in table.rows]
-    common = _common(written_out)
-    rows = []
+    same = _common([settings for settings, _ in environments.values()])
+    configs = {run.id: _config(store, run.id) for row in table.rows for run in row.runs}
+    texts = {run_id: {key: written(value) for key, value in flat(config)} for run_id, config in configs.items()}
+    common = _common([text for text in texts.values() if text])
+    rows, of_rows, of_runs = [], [], []
     for row in table.rows:
         runs = []
         for run in row.runs:
@@ -71,27 +80,37 @@ def details(table: Table, store: Store) -> Details:
             other = ", ".join(f"{key} {text}" for key, text in settings.items() if same.get(key) != text)
             finished = str(raw.get("finished_at", ""))[:16].replace("T", " ")
             runs.append(RunLine(run.id, written(run.seed), finished, _seconds(raw), prints, other))
-        commands, own = _commands(row, configs[row.runs[0].id], store)
-        rows.append(Made(commands, own, tuple(runs)))
-    differing = [{key: text for key, text in one.items() if common.get(key) != text} for one in written_out]
-    return Details(tuple(rows), tuple(same.items()), {"common": common, "rows": differing})
+        there = [configs[run.id] for run in row.runs if configs[run.id]]
+        rows.append(
+            Made(_commands(there), tuple(dict.fromkeys(c for one in there for c in own_configs(one))), tuple(runs))
+        )
+        shared = _common([texts[run.id] for run in row.runs])
+        of_rows.append({key: text for key, text in shared.items() if common.get(key) != text})
+        of_runs.append(
+            [{k: t for k, t in texts[run.id].items() if common.get(k) != t and shared.get(k) != t} for run in row.runs]
+        )
+    return Details(tuple(rows), tuple(same.items()), {"common": common, "rows": of_rows, "runs": of_runs})
 
 
-def _commands(row: Row, config: Mapping[str, Any], store: Store) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """One command for all seeds, or one for each of the settings that validation chose for some."""
-    if not config:
-        return (), ()
-    try:
-        if not row.picked:
-            seeds = [run.seed for run in row.runs if isinstance(run.seed, int)]
-            return (printable(command_of(config, seeds)),), tuple(own_configs(config))
-        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for one in (_config(store, run.id) for run in row.runs):
-            alike.setdefault(tuple(word for word in overrides_of(one) if not word.startswith("seed=")), []).append(one)
-        commands = [command_of(same[0], [one["seed"] for one in same]) for same in alike.values()]
-        return tuple(map(printable, commands)), tuple(own_configs(config))
-    except UNREADABLE:
-        return (), ()
+def _commands(configs: Sequence[Mapping[str, Any]]) -> tuple[Command, ...]:
+    """One command for all runs that differ in the seed alone.
+
+    Others are those with settings that validation chose for each seed, and students that name their teacher by its id.
+    """
+    alike: dict[tuple[bool, tuple[str, ...]], list[Mapping[str, Any]]] = {}
+    for config in configs:
+        try:
+            words = tuple(word for word in overrides_of(config) if not word.startswith("seed="))
+            alike.setdefault((is_older(config), words), []).append(config)
+        except RequestError:
+            continue
+    return tuple(
+        Command(
+            printable(command_of(same[0], sorted({seed for one in same if isinstance(seed := one.get("seed"), int)}))),
+            older,
+        )
+        for (older, _), same in alike.items()
+    )
 
 
 def _config(store: Store, run_id: str) -> dict[str, Any]:
@@ -104,11 +123,12 @@ def _config(store: Store, run_id: str) -> dict[str, Any]:
 def _environment(store: Store, run_id: str) -> tuple[dict[str, str], Mapping[str, Any]]:
     try:
         raw = store.environment(run_id)
-        versions = {f"{name}": printable(str(version)) for name, version in dict(raw.get("versions", {})).items()}
     except UNREADABLE:
         return {}, {}
-    there = {key.replace("_", " "): printable(str(raw[key])) for key in ENVIRONMENT if raw.get(key) is not None}
-    return {**versions, **there}, raw
+    there = raw.get("versions")
+    versions = {name: printable(str(version)) for name, version in there.items()} if isinstance(there, dict) else {}
+    known = {key.replace("_", " "): printable(str(raw[key])) for key in ENVIRONMENT if raw.get(key) is not None}
+    return {**versions, **known}, raw
 
 
 def _common(settings: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -10,11 +10,10 @@
 
   // Sorting, within each dataset and model. Rows without a value come last, whichever way.
   function valueOf(line, key) {
-    if (key === "row") return numberOf(line);
     const position = [...table.tHead.rows[0].cells].findIndex((cell) => cell.firstElementChild.dataset.sort === key);
     const cell = line.cells[position];
-    if (cell.classList.contains("setting")) {
-      const text = cell.textContent;
+    if (cell.classList.contains("setting") || cell.classList.contains("first")) {
+      const text = (cell.querySelector(".wide") ?? cell).textContent;
       return text === "" ? null : Number.isNaN(Number(text)) ? text : Number(text);
     }
     return cell.dataset.value === undefined ? null : Number(cell.dataset.value);
@@ -148,7 +147,7 @@
     for (const line of lines) line.classList.toggle("chosen", boxOf(line).checked);
     const many = numbers.length > 7 ? "; more than seven are hard to tell apart" : "";
     element("chosen").textContent = numbers.length
-      ? `Of the ${numbers.length} ticked row${numbers.length > 1 ? "s" : ""} of the table${many}.`
+      ? `Of the ticked row${numbers.length > 1 ? "s" : ""} of the table${many}.`
       : "Tick a row of the table to see it here.";
     for (const [name, view] of Object.entries(views)) {
       for (const [source, values] of Object.entries(live[name]())) view.data(source, values);
@@ -172,22 +171,26 @@
   // What is long is put in only when it is looked at.
   for (const made of document.querySelectorAll(".config")) {
     made.addEventListener("toggle", () => {
-      const own = data.configs.rows[Number(made.parentElement.dataset.row)];
-      const whole = { ...data.configs.common, ...own };
-      made.querySelector("pre").textContent = Object.keys(whole).sort().map((key) => `${key}: ${whole[key]}`).join("\n");
+      const row = Number(made.parentElement.dataset.row);
+      const text = (config) => Object.keys(config).sort().map((key) => `${key}: ${config[key]}\n`).join("");
+      const ids = [...made.parentElement.querySelectorAll(".run")].map((id) => id.textContent);
+      const own = data.configs.runs[row].map((config, i) => [ids[i], text(config)]).filter(([, config]) => config);
+      const parts = own.map(([id, config]) => `\nonly ${id}:\n${config}`);
+      made.querySelector("pre").textContent = text({ ...data.configs.common, ...data.configs.rows[row] }) + parts.join("");
     });
   }
 
   for (const button of document.querySelectorAll(".copy")) {
     button.addEventListener("click", async () => {
       const code = button.parentElement.querySelector("code");
+      let copied = true;
       try {
         await navigator.clipboard.writeText(code.textContent);
       } catch { // not from file:// in every browser
         getSelection().selectAllChildren(code);
-        document.execCommand("copy");
+        copied = document.execCommand("copy");
       }
-      button.textContent = "copied";
+      button.textContent = copied ? "copied" : "selected";
       setTimeout(() => { button.textContent = "copy"; }, 1500);
     });
   }

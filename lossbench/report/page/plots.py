@@ -12,8 +12,8 @@ import altair as alt
 from lossbench.errors import RequestError
 from lossbench.report import charts, trends
 from lossbench.report.notation import heading
-from lossbench.report.page.rows import QUANTITIES, Line, settings_shown
-from lossbench.report.selection import Value
+from lossbench.report.page.rows import Line, first_block, settings_shown
+from lossbench.report.series import QUANTITIES, numeric
 from lossbench.report.table import CALIBRATED, Table
 from lossbench.report.theme import theme
 
@@ -37,7 +37,8 @@ def plots(table: Table, rows: Sequence[Line]) -> dict[str, Any]:
 
     Returns:
         `specs`, by name; `themes`, light and dark; `calibrations`, as a reader calls them; `axes`, the metric
-        columns of the scatter plot; `sweeps`, by block; `blocks`, their names; `chosen`, the rows to begin with.
+        columns of the scatter plot; `sweeps`, by block; `blocks`, their names; `block`, the one to begin with;
+        `chosen`, its rows to begin with.
     """
     specs: dict[str, Any] = {}
     calibrations = [
@@ -65,10 +66,12 @@ def plots(table: Table, rows: Sequence[Line]) -> dict[str, Any]:
         "screen": SCREEN,
         "calibrations": [(name, CALIBRATED[name][0] if name in CALIBRATED else name) for name in calibrations],
         "quantities": quantities,
+        "few": charts.FEW,
         "axes": axes,
         "scatter_label": " against ".join(heading(table.metrics[i]) for i in reversed(axes or [])),
         "sweeps": dict(list(sweeps.items())[:MOST_BLOCKS]),
         "blocks": list(dict.fromkeys((str(row.data["block"]), row.block) for row in rows)),
+        "block": str(first_block(table)),
         "chosen": [i for i, row in enumerate(rows) if row.chosen],
     }
 
@@ -87,7 +90,7 @@ def _axes(table: Table) -> list[int] | None:
 def _scatter(x_title: str, y_title: str) -> Any:
     """All rows in grey, those that are chosen in their colours; a click chooses.
 
-    `charts.scatter` names every point beside it, which takes a place for each that is worked out beforehand.
+    The scatter plot for paper has a plot for each data set and model, and names points; here the page does.
     """
     none: list[dict[str, Any]] = []
     others = alt.Chart(charts.data(none, "others"))
@@ -109,7 +112,7 @@ def _scatter(x_title: str, y_title: str) -> Any:
 def _sweep(table: Table, block: int) -> dict[str, Any] | None:
     """The metrics of one block against the setting that takes the most numbers in it; None where none takes three."""
     part = replace(table, rows=tuple(row for row in table.rows if row.block == block))
-    counts = {c.key: len({v for row in part.rows if is_number(v := row.config[c.key])}) for c in settings_shown(table)}
+    counts = {c.key: len({v for row in part.rows if numeric(v := row.config[c.key])}) for c in settings_shown(table)}
     key = max(counts, key=counts.__getitem__, default="")
     if counts.get(key, 0) < LEAST:
         return None
@@ -125,11 +128,6 @@ def _sweep(table: Table, block: int) -> dict[str, Any] | None:
     columns = min(2, len({point["metric"] for point in points}))
     chart = charts.sweep(points, found.baselines, x_title=found.x_title, scale=found.scale, width=200, columns=columns)
     return {"spec": _bare(chart, ()), "of": found.x_title}
-
-
-def is_number(value: Value) -> bool:
-    """Whether a setting can stand on an axis."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _bare(chart: Any, live: Sequence[str]) -> dict[str, Any]:

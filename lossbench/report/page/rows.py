@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossbench.errors import RequestError
+from lossbench.evaluation import stored_reliability
 from lossbench.report.notation import decimals, marks, number, printable, setting, spread
 from lossbench.report.selection import meets
-from lossbench.report.series import pooled
+from lossbench.report.series import QUANTITIES, by_epoch, pooled
 from lossbench.report.table import Column, Row, Table
 from lossbench.report.verdict import block_label, row_labels
 from lossbench.statistics import t_interval
@@ -21,7 +24,6 @@ from lossbench.store import Store
 
 FIRST = 4  # rows that the figures show before anyone chooses
 MOST_EPOCHS = 200
-QUANTITIES = {"train_loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,20 @@ def settings_shown(table: Table) -> list[Column]:
 
 def first_choice(table: Table) -> set[int]:
     """Return a few rows worth looking at first: baselines, then the best of each metric, then what comes first."""
-    rows = [i for i, row in enumerate(table.rows) if row.block == table.rows[0].block]
+    block = first_block(table)
+    rows = [i for i, row in enumerate(table.rows) if row.block == block]
     base = [
         i for i in rows if table.baseline and all(meets(table.rows[i].config, c) for c in table.baseline.split(" "))
     ]
     best = [i for j in range(len(table.metrics)) for i in rows if table.rows[i].cells[j].best]
     return set(list(dict.fromkeys([*base, *best, *rows]))[:FIRST])
+
+
+def first_block(table: Table) -> int:
+    """Return the dataset and model to begin with: the one of most rows that are compared, or else of most rows."""
+    compared = Counter(row.block for row in table.rows if any(cell.difference for cell in row.cells))
+    rows = Counter(row.block for row in table.rows)
+    return max(rows, key=lambda block: (compared[block], rows[block]))  # the first of several
 
 
 def training_curves(store: Store, run_ids: Sequence[str]) -> dict[str, list[list[float | None]]]:
@@ -104,17 +114,13 @@ def training_curves(store: Store, run_ids: Sequence[str]) -> dict[str, list[list
     for run_id in run_ids:
         try:
             histories.append(store.history(run_id))
-        except (RequestError, OSError, KeyError, TypeError, ValueError):
+        except (RequestError, OSError, TypeError, ValueError, csv.Error):
             continue
     curves: dict[str, list[list[float | None]]] = {}
     for column, quantity in QUANTITIES.items():
-        by_epoch: dict[int, list[float]] = {}
-        for line in (line for history in histories for line in history):
-            if math.isfinite(line.get(column, math.nan)) and "epoch" in line:
-                by_epoch.setdefault(int(line["epoch"]), []).append(line[column])
-        epochs = sorted(by_epoch)
-        kept = [epochs[i] for i in _thinned(len(epochs))]
-        points = [[epoch, *_numbers(float(np.mean(by_epoch[epoch])), *t_interval(by_epoch[epoch]))] for epoch in kept]
+        values = by_epoch(histories, column)
+        kept = np.array(list(values))[_thinned(len(values))].tolist() if values else []
+        points = [[epoch, *_numbers(float(np.mean(values[epoch])), *t_interval(values[epoch]))] for epoch in kept]
         if points:
             curves[quantity] = points
     return curves
@@ -132,15 +138,14 @@ def _bins(table: Table, row: Row, store: Store) -> dict[str, Any]:
     stored = []
     for run in row.runs:
         try:
-            stored.append(store.metrics(run.id)["reliability"][table.split])
-        except (RequestError, OSError, KeyError, TypeError):
+            stored.append(stored_reliability(store.metrics(run.id)).get(table.split, {}))
+        except (RequestError, OSError):
             return {}
     found = {}
     for calibration in dict.fromkeys(column.calibration for column in table.metrics):
-        try:
-            bins = pooled([of_run[calibration] for of_run in stored])
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        if not all(calibration in of_run and sum(of_run[calibration]["n"]) for of_run in stored):
             continue
+        bins = pooled([of_run[calibration] for of_run in stored])
         columns = {name: [_rounded(one[name]) for one in bins] for name in ("lo", "hi", "n", "confidence", "accuracy")}
         found[calibration] = {"ece": _rounded(bins[0]["ece"]), **columns}
     return found
