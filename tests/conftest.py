@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,9 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest file first, so that no worker is left with it alone at the end.
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):

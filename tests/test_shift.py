@@ -325,15 +325,15 @@ def test_a_run_of_another_machines_device_is_examined_on_what_there_is(
 def test_the_command_line_prints_means_over_seeds_and_keeps_every_number(lossbench: Lossbench, tmp_path: Path) -> None:
     sweep = ("loss=cross_entropy,label_smoothing", "seed=range(2)")
     assert lossbench("train", *QUICK, *MLP, *OLD, *sweep, "-q").returncode == 0
-    answer = lossbench("evaluate", "--corruptions", "--ood", "digits")
+    answer = lossbench("evaluate", "--corruptions", "--ood", "digits", "--format", "markdown")
     assert (answer.returncode, answer.stderr) == (0, "")
-    first, second = answer.stdout.split("\ndigits · mlp · unknown digits · test split\n")
-    assert re.findall(r"^(\w+) +(cross_entropy|label_smoothing) ", first, re.MULTILINE) == [
+    first, second = answer.stdout.split("\n**digits · mlp · unknown digits · test split**\n")
+    assert re.findall(r"^\| (\w+) +\| (cross_entropy|label_smoothing) ", first, re.MULTILINE) == [
         (kind, loss)
         for kind in ("clean", "contrast", "gaussian_blur", "gaussian_noise")
         for loss in ("cross_entropy", "label_smoothing")
     ]
-    assert re.findall(r"^(\w+) +(cross_entropy|label_smoothing) ", second, re.MULTILINE) == [
+    assert re.findall(r"^\| (\w+) +\| (cross_entropy|label_smoothing) ", second, re.MULTILINE) == [
         ("confidence", "cross_entropy"), ("confidence", "label_smoothing"),
         ("entropy", "cross_entropy"), ("entropy", "label_smoothing"),
     ]  # fmt: skip
