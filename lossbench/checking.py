@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lossbench.catalogue import conf_dir, targets
 from lossbench.config import Config, learns_new_classes
 from lossbench.data.prepare import prepare
 from lossbench.errors import ConfigError
+from lossbench.settings import nodes
 from lossbench.signature import check as check_signature
 from lossbench.signature import parameters
 
@@ -113,7 +114,7 @@ def check_stored(config: Mapping[str, Any], config_dir: Path | None) -> None:
     for group in ("dataset", "model", "device"):
         node = config.get(group)
         known = targets(group, folders)
-        for inner in _nodes(node) if isinstance(node, Mapping) else ():
+        for inner in nodes(node) if isinstance(node, Mapping) else ():
             if inner["_target_"] not in known:
                 raise ConfigError(
                     f"its config names {group}._target_={inner['_target_']}, which no config of lossbench does; if it "
@@ -158,7 +159,7 @@ def sources(config: Config) -> dict[str, str]:
     the run's record.
     """
     found: dict[str, str] = {}
-    for node in _nodes({group: config[group] for group in _GIVEN}):
+    for node in nodes({group: config[group] for group in _GIVEN}):
         function = target_of(node, "config")
         written = function if inspect.isroutine(function) or isinstance(function, type) else type(function)
         library = written.__module__.partition(".")[0] in ("lossbench", "torch", "torchvision")
@@ -166,14 +167,6 @@ def sources(config: Config) -> dict[str, str]:
         if path is not None:
             found[str(node["_target_"])] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return found
-
-
-def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "_target_" in node:
-        yield node
-    for value in node.values():
-        if isinstance(value, Mapping):
-            yield from _nodes(value)
 
 
 def values_of(node: Mapping[str, Any], function: Callable[..., Any]) -> Config:
@@ -203,5 +196,5 @@ def own_model_because(config: Config) -> str:
     """
     if learns_new_classes(config):
         return "dataset.learn=new"
-    of_the_loss = (getattr(target_of(node, "loss"), "teacher_model", "any") for node in _nodes(config["loss"]))
+    of_the_loss = (getattr(target_of(node, "loss"), "teacher_model", "any") for node in nodes(config["loss"]))
     return f"loss={config['loss']['name']}" if "own" in of_the_loss else ""

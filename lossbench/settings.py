@@ -20,6 +20,15 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", json.dumps(value) if isinstance(value, list) else value
 
 
+def nodes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a config, and what is inside it, where it names a function: a loss, then the losses in it."""
+    if "_target_" in config:
+        yield config
+    for value in config.values():
+        if isinstance(value, Mapping):
+            yield from nodes(value)
+
+
 def counts(key: str) -> bool:
     """Whether a setting can change the numbers, apart from the seed."""
     aside = key.startswith("metrics.") or (key.startswith("device.") and key != "device.precision")

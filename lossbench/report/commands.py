@@ -9,7 +9,7 @@ import functools
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 from lossbench.catalogue import conf_dir
 from lossbench.errors import StoreError
 from lossbench.identity import run_id, teacher_config
+from lossbench.settings import nodes
 
 GROUPS = ("dataset", "model", "loss", "optimizer", "schedule", "device")
 VALUES = ("seed", "epochs", "batch_size", "keep", "results_dir")
@@ -115,7 +116,7 @@ def _teacher(config: Mapping[str, Any]) -> list[str]:
         return [f"teacher.id={_hydra(config['teacher']['id'])}"]
     teacher = config["teacher"]
     own = config["dataset"].get("learn") == "new" or any(
-        node["_target_"] in OWN_MODEL for node in _nodes(config["loss"])
+        node["_target_"] in OWN_MODEL for node in nodes(config["loss"])
     )
     words = []
     for group, default in (("model", None), ("loss", "cross_entropy"), ("optimizer", None), ("schedule", None)):
@@ -193,14 +194,6 @@ def _own(group: str, node: Mapping[str, Any], where: str) -> list[str]:
         (f"{where}.{name}", value) for name, value in node.items() if isinstance(value, Mapping) and "_target_" in value
     ]
     return own + [word for place, value in inner for word in _own(group, value, place)]
-
-
-def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "_target_" in node:
-        yield node
-    for value in node.values():
-        if isinstance(value, Mapping):
-            yield from _nodes(value)
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 
 from lossbench.catalogue import conf_dir
 from lossbench.report.selection import Value
+from lossbench.settings import flat
 
 GROUPS = ("dataset", "model", "optimizer", "schedule")
 VALUES = ("epochs", "batch_size", "keep")
@@ -83,8 +83,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif not (isinstance(value, str) and "${" in value):  # said by another setting
-            yield prefix + key, json.dumps(value) if isinstance(value, list) else value
+    """The settings of a yaml, but for those that another setting says."""
+    return ((key, value) for key, value in flat(config, prefix) if not (isinstance(value, str) and "${" in value))
