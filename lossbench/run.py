@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,8 @@ def _environment(
         "fingerprints": trained.fingerprints,
         "class_names": list(experiment.dataset.class_names),
         **_sampled(experiment, trained),
-        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        # To the millisecond: the newest of two quick runs is the one that was finished last.
+        "finished_at": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "wall_seconds": wall_seconds,
         "training_seconds": trained.seconds,
         "peak_memory_bytes": _peak_memory(device.name),

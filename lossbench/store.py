@@ -40,7 +40,6 @@ if TYPE_CHECKING:  # torch and pandas take a second each to import: only the met
     from lossbench.training import State
 
 PARTIAL = ".partial"
-TIME = "%Y-%m-%dT%H:%M:%S%z"
 REPLACED = ".replaced" + PARTIAL  # a finished run that is trained again, while the new one takes its place
 FOREIGN = "holds no run"
 
@@ -199,7 +198,7 @@ class Store:
             {
                 "error": type(error).__name__,
                 "message": message,
-                "time": time.strftime(TIME),
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "traceback": traceback.format_exception(error),
             },
         )
@@ -423,7 +422,7 @@ def _there(path: Path) -> Path:
 
 def _finished_at(environment: Mapping[str, Any]) -> float | None:
     try:
-        return datetime.strptime(str(environment.get("finished_at")), TIME).timestamp()
+        return datetime.fromisoformat(str(environment.get("finished_at"))).timestamp()
     except (ValueError, OverflowError):
         return None
 
