@@ -10,6 +10,8 @@ LossbenchError
 └── RunError            a run failed while it trained: exit code 1, the others go on
     ├── DivergedError   the loss became nan or infinite
     └── TeacherError    a student has no teacher, for that failed
+
+Beside it Terminated, a KeyboardInterrupt: the process was asked to end by SIGTERM.
 """
 
 from __future__ import annotations
@@ -58,6 +60,10 @@ class DivergedError(RunError):
 
 class TeacherError(RunError):
     """The teacher of a student failed."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM, as clusters do before they kill it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import math
 import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import lossbench
 from lossbench import metrics
 from lossbench.build import Experiment, build
 from lossbench.checking import sources
+from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
 from lossbench.errors import RunError, StoreError, TeacherError
 from lossbench.evaluation import measure
@@ -30,14 +33,26 @@ from lossbench.store import Store
 from lossbench.teacher import go_on_from, load_teacher, with_teacher
 from lossbench.training import State, Trained, step_flops, train
 
-CHECKPOINT_EVERY = 10.0  # seconds
-CHECKPOINT_SHARE = 0.02  # of the time at most
+
+@dataclass(frozen=True)
+class Policy:
+    """What to do about a run that is there already."""
+
+    force: bool = False  # train a finished one again
+    since: float = math.inf  # but not one that was finished after this, by another process given the same request
+    retry_failed: bool = False
+    wait: bool = True  # for another process that is training it
+
+    def keeps(self, name: str, store: Store) -> bool:
+        """Whether a run is finished and stays as it is."""
+        return store.finished(name) and (not self.force or store.finished_at(name) >= self.since)
 
 
 def execute(
     config: Config,
     *,
     force: bool = False,
+    since: float = math.inf,
     retry_failed: bool = False,
     wait: bool = True,
     display: Silent | None = None,
@@ -48,6 +63,8 @@ def execute(
     Args:
         config: as `lossbench.checking.check` returns it.
         force: train it again where it is finished or has failed.
+        since: do not where it was finished after this time, seconds since the epoch: another process of the same
+            request has.
         retry_failed: train it again where it has failed.
         wait: for another process that is training it; else such a run comes back as `claimed`.
         display: told how it goes.
@@ -57,15 +74,16 @@ def execute(
         What came of it. A run that fails is an outcome, recorded in its folder, and not an exception.
     """
     display = display or Silent()
+    policy = Policy(force, since, retry_failed, wait)
     store = Store(config["results_dir"])
     name = "?"
     try:
         complete = with_teacher(config, store)
         name = run_id(complete)
-        if store.finished(name) and not force and not store.untidy(name):
+        if policy.keeps(name, store) and not store.untidy(name):
             outcome = _skipped(name, store, complete)
         else:
-            outcome = _claimed(name, config, complete, store, force, retry_failed, wait, display, overrides)
+            outcome = _claimed(name, config, complete, store, policy, display, overrides)
     except Exception as error:
         outcome = Outcome(name, "failed", str(error) or type(error).__name__)
     if outcome.status != "claimed":
@@ -78,25 +96,24 @@ def _claimed(
     config: Config,
     complete: Config,
     store: Store,
-    force: bool,
-    retry_failed: bool,
-    wait: bool,
+    policy: Policy,
     display: Silent,
     overrides: tuple[str, ...],
 ) -> Outcome:
     """Train a run that no other process is training."""
-    if wait and store.held(name):
+    if policy.wait and store.held(name):
         display.waiting(name, store.holder(name))
-    with store.claim(name, wait=wait) as ours:
+    with store.claim(name, wait=policy.wait) as ours:
         if not ours:
             return Outcome(name, "claimed", config=config, overrides=overrides)
-        if store.finished(name) and not force:  # by whoever held it
+        if policy.keeps(name, store):  # by whoever held it
             store.tidy(name)
             return _skipped(name, store, complete)
-        _check_not_failed(name, store, force or retry_failed)
+        retry_failed = policy.force or policy.retry_failed
+        _check_not_failed(name, store, retry_failed)
         try:
-            train_teacher(config, complete, display, retry_failed=force or retry_failed)
-            return _train(name, complete, store, force, display, overrides)
+            train_teacher(config, complete, display, retry_failed=retry_failed)
+            return _train(name, complete, store, policy.force, display, overrides)
         except Exception as error:
             raise _recorded(name, config, store, error) from error
 
@@ -173,27 +190,18 @@ def _train(
     earlier = state.seconds
     store.start(name, config)
     display.run(name, config["epochs"])
-    saved, pause = time.monotonic(), CHECKPOINT_EVERY
-
-    def on_epoch(state: State) -> None:
-        nonlocal saved, pause
-        display.epoch(state.history[-1], config["epochs"])
-        begun = time.monotonic()
-        if state.epoch < config["epochs"] and begun - saved >= pause:
-            store.save_checkpoint(name, state)
-            saved = time.monotonic()
-            pause = max(CHECKPOINT_EVERY, (saved - begun) / CHECKPOINT_SHARE)
-
-    trained = train(
-        experiment,
-        epochs=config["epochs"],
-        batch_size=config["batch_size"],
-        seed=config["seed"],
-        keep=config["keep"],
-        teacher=teacher,
-        state=state,
-        on_epoch=on_epoch,
-    )
+    with Checkpoints(functools.partial(store.save_checkpoint, name)) as checkpoints:
+        trained = train(
+            experiment,
+            epochs=config["epochs"],
+            batch_size=config["batch_size"],
+            seed=config["seed"],
+            keep=config["keep"],
+            teacher=teacher,
+            state=state,
+            on_epoch=lambda state: display.epoch(state.history[-1], config["epochs"]),
+            checkpoints=checkpoints,
+        )
     predictions = {
         "val_logits": trained.val_logits.numpy(),
         "val_targets": trained.val_targets.numpy(),

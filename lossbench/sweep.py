@@ -27,6 +27,7 @@ class _Task:
     """One run of a sweep, in whichever process the launcher calls it."""
 
     force: bool
+    since: float  # when the request was made
     retry_failed: bool
     wait: bool  # for a run that another process is training, rather than coming to it again at the end
     display: Silent
@@ -35,6 +36,7 @@ class _Task:
         return run.execute(
             checking.check(config),
             force=self.force,
+            since=self.since,
             retry_failed=self.retry_failed,
             wait=self.wait,
             display=self.display,
@@ -61,6 +63,7 @@ def train(
         RequestError: if anything asked for is wrong, before anything is written.
     """
     build.forget_data()
+    since = time.time()
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
         planned = [] if plan.runs is None else _checked(plan.runs, overrides, force)
@@ -69,13 +72,13 @@ def train(
             _train_teachers(plan.runs or (), force or retry_failed, display)
         with _watching([] if plan.in_process else planned, force, display):
             # A sweeper that decides as it goes needs the value of each run before the next.
-            returned = hydra.multirun(overrides, _Task(force, retry_failed, plan.runs is None, display))
-        returned = [_come_again(outcome, force, retry_failed, display) for outcome in returned]
+            returned = hydra.multirun(overrides, _Task(force, since, retry_failed, plan.runs is None, display))
+        returned = [_come_again(outcome, force, since, retry_failed, display) for outcome in returned]
     outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
 
 
-def _come_again(outcome: Outcome, force: bool, retry_failed: bool, display: Silent) -> Outcome:
+def _come_again(outcome: Outcome, force: bool, since: float, retry_failed: bool, display: Silent) -> Outcome:
     """Wait for a run that another process was training when its turn came, or train it where that one has died."""
     if outcome.status != "claimed":
         return outcome
@@ -83,6 +86,7 @@ def _come_again(outcome: Outcome, force: bool, retry_failed: bool, display: Sile
     return run.execute(
         dict(outcome.config),
         force=force,
+        since=since,
         retry_failed=retry_failed,
         display=Silent() if told else display,
         overrides=outcome.overrides,

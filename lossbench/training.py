@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ EVALUATION_BATCH = 1024  # examples at a time without gradients
 
 @dataclass
 class State:
-    """All that is needed to go on from the end of an epoch, bit for bit."""
+    """All that is needed to go on from between two steps, bit for bit."""
 
     epoch: int = 0  # epochs done
     model: dict[str, Tensor] = field(default_factory=dict)
@@ -36,8 +37,22 @@ class State:
     best_accuracy: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
     loss: dict[str, Tensor] = field(default_factory=dict)  # of a loss that has a state
-    order: str = ""  # fingerprint of the batches seen
+    order: str = ""  # fingerprint of the batches of the epochs done
     seconds: float = 0.0
+    # Of an epoch that is under way:
+    losses: Tensor | None = None  # of its steps so far
+    augmentation: Tensor | None = None  # the state of its generator
+    elapsed: float = 0.0  # seconds
+
+
+class Checkpoints(Protocol):
+    """Whoever saves a training while it goes on."""
+
+    def due(self) -> bool:
+        """Whether to save it now; asked between any two steps."""
+
+    def save(self, state: State) -> None:
+        """Save it. The tensors are the live ones."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,7 @@ def train(
     teacher: nn.Module | None = None,
     state: State | None = None,
     on_epoch: Callable[[State], None] = lambda state: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Train a model and look at its validation and test splits.
 
@@ -79,6 +95,7 @@ def train(
         teacher: gives `teacher_logits` to a loss that declares them.
         state: where to go on from; it is brought up to date in place.
         on_epoch: called with the state after each epoch. Its tensors are the live ones: copy or save them there.
+        checkpoints: saves the state.
 
     Returns:
         Weights, history, logits and fingerprints.
@@ -91,25 +108,33 @@ def train(
     initial = fingerprint(dict(experiment.network.named_parameters()))
     state = state or State()
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    if state.epoch:
+    if state.model:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
         experiment.loss.load_state(state.loss)
     extras = Extras(experiment, teacher)
     steps = math.ceil(len(dataset.train) / batch_size)  # in an epoch
-    step = state.epoch * steps
+
+    def bring_up_to_date() -> State:
+        state.model, state.optimizer, state.loss = model.state_dict(), optimizer.state_dict(), experiment.loss.state
+        return state
 
     for epoch in range(state.epoch, epochs):
-        started = time.perf_counter()
+        started = time.perf_counter() - state.elapsed
         model.train()
         experiment.loss.begin_epoch()
         extras.epoch = epoch + 1
         order = torch.randperm(len(dataset.train), generator=generator(seed, "order", epoch))
-        seen = f"{state.order}/{batch_size}/".encode() + order.numpy().tobytes()
-        state.order = hashlib.sha256(seen).hexdigest()
         augmentation = generator(seed, "augmentation", epoch)
-        total, losses = torch.zeros((), device=device.name), torch.zeros(steps, device=device.name)
-        for batch in order.to(device.name).split(batch_size):
+        losses = torch.zeros(steps, device=device.name)
+        first = 0
+        if state.losses is not None and state.augmentation is not None:
+            first = len(state.losses)
+            losses[:first] = state.losses
+            augmentation.set_state(state.augmentation)
+        batches = order.to(device.name).split(batch_size)
+        for done, batch in enumerate(batches[first:], first + 1):
+            step = epoch * steps + done - 1
             factor = experiment.schedule(step, epochs * steps)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
@@ -121,20 +146,23 @@ def train(
             loss = experiment.loss.function(logits.float(), targets, **extras.of(dataset.train, inputs, batch))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            losses[step % steps] = loss.detach()
-            step += 1
-            if step % steps == 0:
+            losses[done - 1] = loss.detach()
+            if done == steps:
                 # Once an epoch, of its last step: a norm at every step costs a small model more than it tells.
                 gradient_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
             optimizer.step()
-            total += loss.detach() * len(batch)
+            if done < steps and checkpoints is not None and checkpoints.due():
+                state.losses, state.augmentation = losses[:done], augmentation.get_state()
+                state.elapsed = time.perf_counter() - started
+                checkpoints.save(bring_up_to_date())
 
         experiment.loss.end_epoch()
         val_logits, val_targets, val_loss = predict(experiment, dataset.val, seed, extras)
+        by_step = losses.tolist()
         row = {
             "epoch": epoch + 1,
             "learning_rate": optimizer.param_groups[0]["lr"],
-            "train_loss": total.item() / len(dataset.train),
+            "train_loss": sum(map(operator.mul, by_step, map(len, batches))) / len(dataset.train),
             "val_loss": val_loss.item(),
             "val_accuracy": (val_logits.argmax(1) == val_targets).double().mean().item(),
             "gradient_norm": gradient_norm.item(),
@@ -143,15 +171,18 @@ def train(
         if not math.isfinite(row["train_loss"]):
             before = state.history[-1]["train_loss"] if state.history else math.nan
             rates = [base_rates[-1] * experiment.schedule(epoch * steps + i, epochs * steps) for i in range(steps)]
-            raise DivergedError(_diverged(losses.tolist(), rates, epoch + 1, before))
+            raise DivergedError(_diverged(by_step, rates, epoch + 1, before))
         if keep == "last" or row["val_accuracy"] >= state.best_accuracy:
             state.best_accuracy = row["val_accuracy"]
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         state.history.append(row)
-        state.epoch, state.model, state.optimizer = epoch + 1, model.state_dict(), optimizer.state_dict()
-        state.loss = experiment.loss.state
+        state.epoch, state.losses, state.augmentation, state.elapsed = epoch + 1, None, None, 0.0
+        seen = f"{state.order}/{batch_size}/".encode() + order.numpy().tobytes()
+        state.order = hashlib.sha256(seen).hexdigest()
         state.seconds += row["seconds"]
-        on_epoch(state)
+        on_epoch(bring_up_to_date())
+        if checkpoints is not None and checkpoints.due():
+            checkpoints.save(state)
 
     model.load_state_dict(state.best)
     val_logits, val_targets, _ = predict(experiment, dataset.val, seed)

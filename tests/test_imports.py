@@ -16,6 +16,7 @@ LAYERS = [
     {"errors", "domains", "randomness", "claims"},
     {"signature", "links", "settings", "identity"},
     {"record"},
+    {"checksums"},
     {
         "losses",
         "metrics",
@@ -43,7 +44,7 @@ LAYERS = [
         "predictions",
         "evaluation",
     },
-    {"teacher", "rehearsal", "stored_model", "shift", "pictures"},
+    {"checkpoints", "teacher", "rehearsal", "stored_model", "shift", "pictures", "verification"},
     {"run"},
     {"sweep", "screen", "conformance"},
     {"cli"},

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import compose, files_below, read_json
 
-from lossbench import run
+from lossbench import checkpoints, run
 from lossbench.build import build
 from lossbench.config import run_id
 from lossbench.errors import ConfigError, StoreError
@@ -184,8 +184,8 @@ def test_a_failed_run_is_recorded_and_the_next_try_may_succeed(tmp_path: Path) -
 
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(run, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", math.inf)
     config = small(tmp_path, "epochs=4", "optimizer=adamw")
     store = Store(tmp_path / "results")
     name = run_id(config)

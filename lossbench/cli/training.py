@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lossbench.cli.options import ConfigDir, Overrides
+from lossbench.errors import Terminated
 
 
 def train(
@@ -34,11 +35,11 @@ def train(
         outcomes = sweep.train(
             overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         again = shlex.join(["lossbench", *sys.argv[1:]])
         then = "starts them again" if force else "goes on"
         print(f"\ninterrupted; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
     succeeded = [outcome for outcome in outcomes if outcome.status != "failed"]
     for outcome, settings in zip(succeeded, told_apart([outcome.config for outcome in succeeded]), strict=True):
         print("  ".join(filter(None, [outcome.summary, sentence(settings)])))
