@@ -110,6 +110,54 @@ def test_going_on_from_a_state_gives_the_same_bits_as_never_stopping(stop_after:
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
 
 
+class StopAt:
+    """Checkpoints that keep the state after so many steps, the last of an epoch included, and end there."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        self.kept: list[State] = []
+
+    def due(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+    def save(self, state: State) -> None:
+        self.kept.append(copy.deepcopy(state))
+        raise KeyboardInterrupt
+
+
+# wine has 127 training examples: 8 steps of 16 in an epoch, and the state is looked at after each of them
+@pytest.mark.parametrize(("steps", "epoch", "within"), [(1, 0, 1), (7, 0, 7), (8, 1, None), (11, 1, 3), (24, 3, None)])
+@pytest.mark.parametrize("loss", ["cross_entropy", "online_label_smoothing"])
+def test_going_on_from_between_two_steps_gives_the_same_bits(
+    loss: str, steps: int, epoch: int, within: int | None
+) -> None:
+    overrides = (f"loss={loss}", "model.dropout=0.3", "optimizer=adamw", "schedule=cosine", "dataset.mixup=0.2")
+    overrides = overrides if loss == "cross_entropy" else overrides[:-1]  # it takes class indices alone
+    stop = StopAt(steps)
+    with pytest.raises(KeyboardInterrupt):
+        run(*overrides, checkpoints=stop)
+    (state,) = stop.kept
+    assert state.epoch == epoch
+    assert (None if state.losses is None else len(state.losses)) == within
+    resumed, whole = run(*overrides, state=state), run(*overrides)
+    assert same(resumed.weights, whole.weights)
+    assert torch.equal(resumed.test_logits, whole.test_logits)
+    assert resumed.fingerprints == whole.fingerprints
+    columns = set(whole.history[0]) - {"seconds"}
+    assert [[row[c] for c in columns] for row in resumed.history] == [
+        [row[c] for c in columns] for row in whole.history
+    ]
+
+
+def test_augmentation_goes_on_from_between_two_steps() -> None:
+    overrides = ("dataset=digits", "dataset.shift=1", "dataset.train_fraction=0.1", "epochs=2")
+    stop = StopAt(12)  # 129 images are 9 steps of 16: in the middle of the second epoch
+    with pytest.raises(KeyboardInterrupt):
+        run(*overrides, checkpoints=stop)
+    assert same(run(*overrides, state=stop.kept[0]).weights, run(*overrides).weights)
+
+
 def test_the_best_epoch_is_the_last_of_those_with_the_highest_validation_accuracy() -> None:
     weights: dict[int, dict[str, Tensor]] = {}
 

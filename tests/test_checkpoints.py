@@ -1,0 +1,190 @@
+"""When a run is saved, and what a signal does to it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from support import compose
+
+from lossbench import checkpoints, run
+from lossbench.checkpoints import Checkpoints
+from lossbench.config import run_id
+from lossbench.errors import Terminated
+from lossbench.store import Store
+from lossbench.training import State
+
+LONG = ("train", "dataset=wine", "model=mlp", "model.hidden=[8]", "epochs=1000000", "device.threads=1", "device=cpu")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that the test sets."""
+    now = [100.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_checkpoint_is_due_ten_seconds_after_the_one_before(clock: list[float]) -> None:
+    saver = Checkpoints(lambda state: None)
+    assert not saver.due()
+    clock[0] += 9.9
+    assert not saver.due()
+    clock[0] += 0.1
+    assert saver.due()
+    saver.save(State())
+    assert not saver.due()
+
+
+def test_one_that_takes_a_second_is_due_every_fifty(clock: list[float]) -> None:
+    def slow(state: State) -> None:
+        clock[0] += 1.0
+
+    saver = Checkpoints(slow)
+    saver.save(State())
+    clock[0] += 49.9
+    assert not saver.due()
+    clock[0] += 0.1
+    assert saver.due()
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_the_first_signal_waits_for_the_state_to_be_saved(number: signal.Signals, error: type[BaseException]) -> None:
+    saved: list[State] = []
+    before = signal.getsignal(number)
+
+    def train() -> None:
+        with Checkpoints(saved.append) as saver:
+            assert not saver.due()
+            os.kill(os.getpid(), number)
+            assert saver.due()
+            assert not saved
+            saver.save(State(epoch=3))
+
+    with pytest.raises(error):
+        train()
+    assert [state.epoch for state in saved] == [3]
+    assert signal.getsignal(number) == before
+
+
+def test_the_second_signal_ends_it_at_once() -> None:
+    saved: list[State] = []
+
+    def train() -> None:
+        with Checkpoints(saved.append):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+            saved.append(State())  # not reached
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert not saved
+
+
+def test_a_signal_after_the_last_look_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), Checkpoints(lambda state: None):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_failure_is_raised_as_it_is_after_a_signal() -> None:
+    def train() -> None:
+        with Checkpoints(lambda state: None):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("diverged")
+
+    with pytest.raises(ValueError, match="diverged"):
+        train()
+
+
+def test_signals_that_another_library_handles_are_left_to_it() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with Checkpoints(lambda state: None) as saver:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not saver.due()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]
+
+
+def test_another_thread_trains_without_signals() -> None:
+    due: list[bool] = []
+
+    def work() -> None:
+        with Checkpoints(lambda state: None) as saver:
+            due.append(saver.due())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert due == [False]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_asked_to_stop_writes_a_checkpoint_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-m", "lossbench", *LONG, f"results_dir={tmp_path}"]
+    with (tmp_path / "stderr").open("w") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL)
+        while not list(tmp_path.glob("runs/*.partial/config.yaml")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)  # some steps, and far from the ten seconds after which one is written anyway
+        process.send_signal(number)
+        assert process.wait(30) == code
+    (partial,) = tmp_path.glob("runs/*.partial")
+    state = Store(tmp_path).load_checkpoint(partial.name.removesuffix(".partial"))
+    assert state is not None
+    assert state.epoch > 0 or state.losses is not None
+    *_, message, again = (tmp_path / "stderr").read_text().splitlines()
+    assert message == "interrupted; finished runs are kept, the same command goes on:"
+    assert again.strip() == shlex.join(["lossbench", *LONG, f"results_dir={tmp_path}"])
+    assert not list((tmp_path / "claims").iterdir())
+
+
+def test_a_forced_run_that_another_process_has_just_trained_is_not_trained_again(tmp_path: Path) -> None:
+    config = compose("dataset=wine", "model=mlp", "model.hidden=[8]", "epochs=1", f"results_dir={tmp_path}")
+    before = time.time()
+    assert run.execute(config).status == "finished"
+    assert run.execute(config, force=True, since=before).status == "skipped"
+    assert run.execute(config, force=True, since=time.time()).status == "finished"
+    assert run.execute(config, force=True).status == "finished"
+
+
+def test_an_interrupted_run_goes_on_from_the_step_it_had_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("dataset=wine", "model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=16", "device.threads=1")
+    config = compose(*few, f"results_dir={tmp_path}")
+    looks = itertools.count(1)
+    original = Checkpoints.due
+
+    def due(self: Checkpoints) -> bool:
+        if next(looks) == 11:  # 8 steps in an epoch: after the third of the second
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self)
+
+    monkeypatch.setattr(Checkpoints, "due", due)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(config)
+    store, name = Store(tmp_path), run_id(config)
+    state = store.load_checkpoint(name)
+    assert state is not None
+    assert state.losses is not None
+    assert (state.epoch, len(state.losses)) == (1, 3)
+    assert run.execute(config).status == "finished"
+    resumed = store.weights(name)
+    assert run.execute(config, force=True).status == "finished"
+    assert all(torch.equal(resumed[key], tensor) for key, tensor in store.weights(name).items())
