@@ -9,7 +9,8 @@ LossbenchError
 │   └── ShapeError      tensors that do not fit together (also a ValueError)
 └── RunError            a run failed while it trained: exit code 1, the others go on
     ├── DivergedError   the loss became nan or infinite
-    └── TeacherError    a student has no teacher, for that failed
+    ├── TeacherError    a student has no teacher, for that failed
+    └── WorkersError    the processes of a sweep were killed: all of it stops, the same command goes on
 
 Beside it Terminated, a KeyboardInterrupt: the process was asked to end by SIGTERM.
 """
@@ -17,9 +18,11 @@ Beside it Terminated, a KeyboardInterrupt: the process was asked to end by SIGTE
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 MOST_NAMES = 40  # more of them would bury the message
+LONGEST = 1000  # characters of a message: a value that was typed or read can be a megabyte
 
 
 class LossbenchError(Exception):
@@ -62,6 +65,10 @@ class TeacherError(RunError):
     """The teacher of a student failed."""
 
 
+class WorkersError(RunError):
+    """The processes that a sweep trains in were killed."""
+
+
 class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM, as clusters do before they kill it."""
 
@@ -81,3 +88,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if nearest:
         return f"; did you mean {nearest[0]}?"
     return f"; known: {', '.join(names)}" if 0 < len(names) <= MOST_NAMES else ""
+
+
+def printable(text: str) -> str:
+    r"""Return text without what would move the cursor, colour a terminal or turn the reading direction.
+
+    A line break is a space; other control and formatting characters are written as Python does, `\x1b`, `\u202e`.
+    """
+    return "".join(
+        " " if c in "\n\r\t\u2028\u2029" else repr(c)[1:-1] if unicodedata.category(c)[0] == "C" else c for c in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line that can be printed, with the middle left out where it is very long."""
+    shown = printable(text)
+    half = LONGEST // 2
+    return shown if len(shown) <= LONGEST else f"{shown[:half]} … {shown[-half:]}"

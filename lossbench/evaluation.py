@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossbench import calibration, curves, links, metrics
-from lossbench.domains import AT_LEAST_ONE, Interval
+from lossbench import calibration, checksums, curves, links, metrics
+from lossbench.domains import Interval
 from lossbench.errors import ConfigError, DataError, StoreError, did_you_mean
 from lossbench.metrics.inputs import read
 from lossbench.predictions import IGNORE_INDEX, of_run
@@ -19,6 +19,7 @@ from lossbench.record import SPLITS
 from lossbench.store import Store
 
 TRIED = Interval(1e-6, 1e6)  # temperatures of a curve; logits over a smaller one may be no finite numbers
+MOST_TRIED = Interval(1, 10_000)
 
 
 def measure(
@@ -230,10 +231,11 @@ class Change:
     new: Sequence[str]
     gone: Sequence[str]
     options: Mapping[str, tuple[float, float]]  # before and after, of those that are set to something else
+    mended: bool = False  # the file is not what the run wrote, and is made again
 
     def __bool__(self) -> bool:
         """Whether anything changes."""
-        return bool(self.moved or self.new or self.gone or self.options)
+        return bool(self.moved or self.new or self.gone or self.options or self.mended)
 
 
 def check(options: Mapping[str, float], names: Sequence[str] | None) -> None:
@@ -259,8 +261,8 @@ def temperatures(text: str) -> NDArray[np.float64]:
         ends, steps = (float(low), float(high)), int(count)
     except ValueError as error:
         raise ConfigError(f"--temperatures must be LOW:HIGH:COUNT, such as 0.5:5:200; got {text}") from error
-    if any(end not in TRIED for end in ends) or steps not in AT_LEAST_ONE:
-        raise ConfigError(f"--temperatures must lie in {TRIED}, and their count in {AT_LEAST_ONE}; got {text}")
+    if any(end not in TRIED for end in ends) or steps not in MOST_TRIED:
+        raise ConfigError(f"--temperatures must lie in {TRIED}, and their count in {MOST_TRIED}; got {text}")
     return np.geomspace(*ends, steps)
 
 
@@ -298,14 +300,16 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
         options: of metrics; those left out are as they were when the run was measured last.
 
     Raises:
-        RequestError: if the run has no predictions, or they or its metrics.json are damaged.
+        RequestError: if the run has no predictions, or they or its metrics.json are damaged. Of a metrics.json that is
+            not what the run wrote, that is so if it cannot be read or holds what predictions do not tell.
     """
     content = store.metrics(run_id)
+    mended = _check_can_be_mended(store, run_id, content)
     predictions, link = of_run(store, run_id)
     try:
         recorded = recorded_options(content)
         before = dict(_values(content))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise StoreError(f"{store.path(run_id) / 'metrics.json'} is damaged: {type(error).__name__} {error}") from error
     known = {option: value for option, value in recorded.items() if option in metrics.OPTIONS}
     measured = {**content, **measure(predictions, link, {**known, **options})}
@@ -317,12 +321,34 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
         {
             name: (before[name], value)
             for name, value in after.items()
-            if name in before and not _same(before[name], value)
+            if name in before and not same(before[name], value)
         },
         [name for name in after if name not in before] + ([] if stored_reliability(content) else ["reliability"]),
         [name for name in before if name not in after],
         {option: (one, other) for option, (one, other) in set_before.items() if one != other},
+        mended,
     )
+
+
+def _check_can_be_mended(store: Store, run_id: str, content: Mapping[str, Any]) -> bool:
+    """Whether a metrics.json is not what the run wrote, and yet all of it follows from the predictions and the config.
+
+    Raises:
+        StoreError: if it is not what the run wrote and holds more, which may be wrong now.
+    """
+    try:
+        store.check(run_id, "metrics.json")
+    except StoreError as error:
+        link: Any = content.get("link")
+        loss: Any = store.config(run_id).get("loss")
+        told = isinstance(link, dict) and isinstance(loss, dict) and not content.get("beside")
+        if not told or any(value != loss.get(key, value) for key, value in link.items() if key != "name"):
+            raise StoreError(
+                f"{store.path(run_id) / 'metrics.json'} is not what the run wrote, and the predictions do not tell all "
+                f"that it held; {checksums.TRAIN}"
+            ) from error
+        return True
+    return False
 
 
 def recorded_options(content: Mapping[str, Any]) -> dict[str, float]:
@@ -340,6 +366,6 @@ def _values(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     yield "temperature", float(content["temperature"])
 
 
-def _same(one: float, other: float) -> bool:
-    """Another machine rounds differently, and a search ends elsewhere within its tolerance: no change."""
+def same(one: float, other: float) -> bool:
+    """Whether two values are one: another machine rounds otherwise, and a search ends elsewhere in its tolerance."""
     return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(one) and math.isnan(other))

@@ -10,6 +10,8 @@ from typing import Any
 
 Config = dict[str, Any]
 
+OWN_DATA = ("folder", "file")  # settings of a data set that name the user's own files: what they hold may change
+
 
 def teacher_config(config: Mapping[str, Any]) -> Config:
     """Return the configuration of a student's teacher: a run on the student's data, split and device.

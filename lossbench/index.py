@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,48 @@ def records(
     if damaged or {*lines} != {run_id for run_id, _ in stored} or any(run_id in lines for run_id in stamps):
         _save(index, [lines[run_id] for run_id in found if run_id in lines])
     return {run_id: record for run_id, record in found.items() if record is not None}, skipped
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What became of an index that was held against the runs."""
+
+    right: bool  # it was what the runs say, or there was nothing to say
+    false: int = 0  # runs of which a report would have shown something else than they hold
+    written: bool = False
+
+
+def repair(runs: Path, ids: Iterable[str], read: Callable[[str], Record]) -> Repair:
+    """Read every run, whatever the index says, and write it anew where it says something else.
+
+    Args:
+        runs: the folder.
+        ids: of the runs in it.
+        read: reads one from its files, or raises a StoreError.
+    """
+    index = index_of(runs)
+    stored, _ = _load(index)
+    lines: list[bytes] = []
+    false = 0
+    for run_id in ids:
+        stamp = _stamp(runs / run_id)
+        known, line = stored.get((run_id, stamp)), None
+        with suppress(StoreError, OSError):
+            line = _encoded(run_id, stamp, read(run_id))
+            lines.append(line)
+        false += known is not None and known != line
+    expected = b"".join(lines)
+    if _content(index) == expected:
+        return Repair(right=True)
+    _save(index, lines)
+    return Repair(right=False, false=false, written=_content(index) == expected)
+
+
+def _content(index: Path) -> bytes:
+    try:
+        return index.read_bytes()
+    except OSError:
+        return b""
 
 
 def frame(

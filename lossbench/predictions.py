@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lossbench.errors import DataError, ShapeError, StoreError
 from lossbench.links import LARGEST
 from lossbench.metrics.inputs import read
-from lossbench.record import SPLITS
-from lossbench.store import Store, read_npz
+from lossbench.record import SPLITS, read_npz
+from lossbench.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def of_run(store: Store, run_id: str) -> tuple[Arrays, dict[str, Any]]:
         DataError: if they are damaged: a logit that is not finite, a target that is no class.
     """
     link = store.metrics(run_id).get("link")
-    if not isinstance(link, dict):
+    if not isinstance(link, dict) or not all(type(link[key]) in (int, float) for key in link if key != "name"):
         raise StoreError(f"{store.path(run_id) / 'metrics.json'} does not say which link its logits go through")
     return _checked(store.predictions(run_id), str(store.path(run_id) / "predictions.npz")), link
 

@@ -7,14 +7,18 @@ import copy
 import functools
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
-from lossbench.errors import StoreError
+from lossbench.errors import DataError, StoreError
 from lossbench.settings import flat
 
 SCHEMA = 1  # of metrics.json
@@ -94,6 +98,11 @@ def _numbers(content: Any, where: str) -> dict[str, float | None]:
     return dict(content)
 
 
+def _digits(value: int) -> str:
+    """The start of a whole number, of which Python writes no more than 4,300 digits."""
+    return f"{float(value):g}" if abs(value) < 10**300 else "of more than 300 digits"
+
+
 def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
@@ -111,6 +120,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StoreError(f"{path} must hold a mapping")
     return content
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read arrays by name, and nothing that would have to be unpickled.
+
+    Raises:
+        DataError: if that is not what the file holds.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (
+        *(AttributeError, EOFError, MemoryError, OSError, TypeError, ValueError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
+        # A pickle among the arrays could run anything; numpy refuses it by a ValueError, which says how to allow it.
+        raise DataError(f"{path} is no .npz of plain numbers, as numpy.savez writes it") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -132,7 +158,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise StoreError(f"{path} must hold a mapping")
     try:
-        _check_plain(config)
+        check_plain(config)
     except ValueError as error:
         raise StoreError(f"{path} holds {error}") from error
     return config
@@ -172,8 +198,12 @@ def _loader(text: str) -> type:
     return _Fast if sum(map(text.count, "[{-?")) < MOST_BRACKETS else _Safe
 
 
-def _check_plain(config: dict[str, Any]) -> None:
-    """Raise a ValueError at what no config holds. References to itself count as often as they are made."""
+def check_plain(config: Mapping[str, Any]) -> None:
+    """Hold a config against what can be read again. References to itself count as often as they are made.
+
+    Raises:
+        ValueError: at what no config holds; it says what.
+    """
     waiting: list[tuple[Any, int]] = [(config, 0)]
     count = 0
     while waiting:
@@ -190,4 +220,4 @@ def _check_plain(config: dict[str, Any]) -> None:
         elif type(value) not in (str, int, float, bool, type(None)):
             raise ValueError(f"a {type(value).__name__}, which no setting is")
         elif type(value) is int and abs(value) >= LARGEST_NUMBER:
-            raise ValueError("a number of more than 64 bits")
+            raise ValueError(f"a number of more than 64 bits ({_digits(value)})")

@@ -20,6 +20,7 @@ from lossbench.config import Config, Session, session
 from lossbench.corruptions import LEVELS, NOISE_SEED, corruption
 from lossbench.data.dataset import Dataset, Examples
 from lossbench.errors import ConfigError, RequestError, StoreError
+from lossbench.identity import OWN_DATA
 from lossbench.metrics.inputs import Predictions
 from lossbench.metrics.ranking import auroc, fpr95
 from lossbench.pixels import predict_pixels, sample_pixels
@@ -109,8 +110,9 @@ def _names_same_data(one: Config, other: Config) -> bool:
         for node in (one, other)
     )
     for own in (named, known):
-        if isinstance(own.get("folder"), str):
-            own["folder"] = Path(own["folder"]).expanduser().resolve()
+        for key in OWN_DATA:
+            if isinstance(own.get(key), str):
+                own[key] = Path(own[key]).expanduser().resolve()
     return named == known
 
 

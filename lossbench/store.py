@@ -16,7 +16,6 @@ import shutil
 import time
 import traceback
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,9 +28,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lossbench import claims, index
-from lossbench.errors import DataError, StoreError
-from lossbench.record import SCHEMA, SPLITS, Record, read_config, read_json, record
+from lossbench import checksums, claims, index
+from lossbench.errors import StoreError, one_line
+from lossbench.record import SCHEMA, SPLITS, Record, read_config, read_json, read_npz, record
 
 if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
     import pandas as pd
@@ -137,10 +136,21 @@ class Store:
         path = self.partial(run_id) / "checkpoint.pt"
         if not path.is_file():
             return None
+        blank = vars(State())
         try:
-            return State(**torch.load(path, weights_only=True))
+            with zipfile.ZipFile(path) as archive:  # as torch writes it, and reads it without a look at its checksums
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"{damaged} in it is damaged")
+            state = State(**torch.load(path, weights_only=True))
+            for name, value in vars(state).items():
+                kinds = (type(None), torch.Tensor) if blank[name] is None else type(blank[name])
+                if not isinstance(value, kinds):
+                    raise TypeError(f"its {name} is a {type(value).__name__}")
         except Exception as error:
-            raise StoreError(f"{path} cannot be read ({error}); remove it, or train again with --force") from error
+            raise StoreError(
+                f"{path} cannot be read ({one_line(str(error))}); remove it, or train again with --force"
+            ) from error
+        return state
 
     def commit(
         self,
@@ -156,14 +166,16 @@ class Store:
         from safetensors.torch import save_file
 
         folder = self.partial(run_id)
-        _write_json(folder / "metrics.json", {**metrics, "schema": SCHEMA})
-        _write_json(folder / "environment.json", environment)
+        _write(folder / "metrics.json", {**metrics, "schema": SCHEMA})
+        _write(folder / "environment.json", environment)
         np.savez_compressed(folder / "predictions.npz", allow_pickle=False, **predictions)
         with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(history[0]))
             writer.writeheader()
             writer.writerows(history)
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
+        states: checksums.States = {name: [checksums.digest(folder / name)] for name in checksums.OF_A_RUN}
+        _write(folder / checksums.NAME, checksums.content(states))
         for path in (*folder.iterdir(), folder):
             _sync(path)
         replaced = folder.with_name(run_id + REPLACED)
@@ -205,21 +217,46 @@ class Store:
 
     def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
         """Replace the metrics of a finished run."""
-        _add_json(self.path(run_id) / "metrics.json", {**metrics, "schema": SCHEMA})
+        self._replace(run_id, "metrics.json", lambda path: _write(path, {**metrics, "schema": SCHEMA}))
 
     def save_shift(self, run_id: str, content: Mapping[str, Any]) -> None:
         """Keep with a finished run what its model says of other data than it was made for."""
-        _add_json(self.path(run_id) / "shift.json", content)
+        self._replace(run_id, "shift.json", lambda path: _write(path, content))
 
     def save_arrays(self, run_id: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep arrays with a finished run, for figures: `features` or `examples`."""
-        folder = self.path(run_id)
-        before = folder.stat()
-        temporary = folder / f"{name}.tmp"
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        temporary.replace(folder / f"{name}.npz")
-        os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+
+        self._replace(run_id, f"{name}.npz", write)
+
+    def _replace(self, run_id: str, name: str, write: Callable[[Path], object]) -> None:
+        """Write a file of a finished run anew. The folder's age stays what it was: the run was not trained again.
+
+        A process may die at any moment: the checksums first say that the file is the old or the new one, and only
+        when it is the new one that it is.
+        """
+        # Whoever measures does so in an instant; whoever trains the run again may take hours, and makes another run.
+        with self.claim(run_id, wait=not self.partial(run_id).exists()) as ours:
+            if not ours:
+                raise StoreError(f"{run_id} is being trained again by {self.holder(run_id)}: measure it afterwards")
+            folder = self.path(run_id)
+            before = folder.stat()
+            temporary = folder / f"{name}.tmp"
+            write(temporary)
+            _sync(temporary)
+            states = checksums.recorded(folder)
+            if states is None:
+                temporary.replace(folder / name)
+            else:
+                new = checksums.digest(temporary)
+                _write_checksums(folder, {**states, name: [*states.get(name, [None]), new]})
+                _sync(folder)  # else a power cut can leave the new file with checksums that do not know it
+                temporary.replace(folder / name)
+                _write_checksums(folder, {**states, name: [new]})
+            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     # Reading
 
@@ -228,13 +265,17 @@ class Store:
         folder = self.path(run_id) if self.finished(run_id) else self.partial(run_id)
         return read_config(_there(folder / "config.yaml"))
 
+    def check(self, run_id: str, name: str) -> None:
+        """Hold a file of a finished run against its checksum; see `lossbench.checksums.check`."""
+        checksums.check(self._file(run_id, name))
+
     def metrics(self, run_id: str) -> dict[str, Any]:
         """Return a run's metrics: split → calibration → name → value."""
         return self._json(run_id, "metrics.json")
 
     def shift(self, run_id: str) -> dict[str, Any]:
         """Return what a run's model says of other data than it was made for; empty where nobody asked."""
-        return self._json(run_id, "shift.json") if (self.path(run_id) / "shift.json").is_file() else {}
+        return read_json(self._intact(run_id, "shift.json")) if (self.path(run_id) / "shift.json").is_file() else {}
 
     def environment(self, run_id: str) -> dict[str, Any]:
         """Return how and where a run was made, with its fingerprints."""
@@ -242,12 +283,19 @@ class Store:
 
     def history(self, run_id: str) -> list[dict[str, float]]:
         """Return a run's epochs."""
-        with self._file(run_id, "history.csv").open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        path = self._file(run_id, "history.csv")
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                epochs = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError, csv.Error) as error:
+            raise StoreError(f"{path} is no table of numbers") from error
+        if not epochs or "epoch" not in epochs[0]:
+            raise StoreError(f"{path} has no epoch")
+        return epochs
 
     def predictions(self, run_id: str) -> dict[str, NDArray[Any]]:
         """Return a run's logits and targets on validation and test."""
-        return read_npz(self._file(run_id, "predictions.npz"))
+        return read_npz(self._intact(run_id, "predictions.npz"))
 
     def arrays(self, run_id: str, name: str) -> dict[str, NDArray[Any]]:
         """Return what `lossbench evaluate --pictures` kept with a run: `features` or `examples`.
@@ -257,7 +305,7 @@ class Store:
         """
         if not self.keeps(run_id, name):
             raise StoreError(f"{run_id} has no {name} to draw; lossbench evaluate --pictures {run_id} makes them")
-        return read_npz(self.path(run_id) / f"{name}.npz")
+        return read_npz(self._intact(run_id, f"{name}.npz"))
 
     def keeps(self, run_id: str, name: str) -> bool:
         """Whether `lossbench evaluate --pictures` has kept `features` or `examples` with a run."""
@@ -276,9 +324,14 @@ class Store:
 
     def weights(self, run_id: str) -> dict[str, Tensor]:
         """Return a run's stored model."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(self._file(run_id, "model.safetensors"))
+        path = self._intact(run_id, "model.safetensors")
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise StoreError(f"{path} holds no weights: {error}") from error
 
     def infos(self) -> Iterator[RunInfo]:
         """Return what is known of every run, finished or not, the newest first."""
@@ -392,22 +445,14 @@ class Store:
     def _file(self, run_id: str, name: str) -> Path:
         return _there(self.path(run_id) / name)
 
+    def _intact(self, run_id: str, name: str) -> Path:
+        """A file that is as the run wrote it, where it has recorded what it wrote."""
+        path = self._file(run_id, name)
+        checksums.check(path)
+        return path
+
     def _json(self, run_id: str, name: str) -> dict[str, Any]:
         return read_json(self._file(run_id, name))
-
-
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read arrays by name, and nothing that would have to be unpickled.
-
-    Raises:
-        DataError: if that is not what the file holds.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        # A pickle among the arrays could run anything; numpy refuses it by a ValueError, which says how to allow it.
-        raise DataError(f"{path} is no .npz of plain numbers, as numpy.savez writes it") from error
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -428,14 +473,19 @@ def _finished_at(environment: Mapping[str, Any]) -> float | None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+    _write_text(path, _json(content))
 
 
-def _add_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write into the folder of a finished run, whose age stays what it was: it was not trained again."""
-    before = path.parent.stat()
-    _write_json(path, content)
-    os.utime(path.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(_json(content), encoding="utf-8")
+
+
+def _write_checksums(folder: Path, states: checksums.States) -> None:
+    _write_json(folder / checksums.NAME, checksums.content(states))
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(content), indent=1, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

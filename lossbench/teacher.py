@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lossbench.build import Experiment, build_model
 from lossbench.checking import own_model_because
 from lossbench.config import Config, run_id, teacher_config
-from lossbench.errors import ConfigError
+from lossbench.errors import ConfigError, StoreError, TeacherError
 from lossbench.store import Store
 
 # What a student's record keeps of its teacher, for the report.
@@ -83,13 +83,19 @@ def load_teacher(config: Config, store: Store, experiment: Experiment) -> nn.Mod
         config: as `with_teacher` returns it.
         store: where the teacher is.
         experiment: the student's; its data give the shapes, its device the place.
+
+    Raises:
+        TeacherError: if its weights are not those that it wrote.
     """
     if config["teacher"] is None:
         return None
     found: str = config["teacher"]["id"]
     settings: dict[str, Any] = store.config(found)
     model = build_teacher(settings, experiment)
-    model.load_state_dict(store.weights(found))
+    try:
+        model.load_state_dict(store.weights(found))
+    except StoreError as error:
+        raise TeacherError(f"its teacher {found} is damaged: {error}") from error
     link = store.metrics(found)["link"]
     return _Teacher(model, float(link.get("temperature", 1.0)), float(link.get("scale", 1.0)))
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support import compose
 
-from lossbench import checkpoints, run, store, sweep
+from lossbench import checkpoints, record, run, store, sweep
 from lossbench.store import Store
 
 FORK = multiprocessing.get_context("fork")
@@ -46,7 +46,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def _content(path: Path) -> bytes:
     if path.name == "predictions.npz":  # a zip file holds the time
-        arrays = store.read_npz(path)
+        arrays = record.read_npz(path)
         return b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))
     content = path.read_bytes()
     return (

@@ -301,7 +301,7 @@ def test_a_damaged_run_is_named_and_nothing_written(trained: Callable[..., tuple
 
 def test_a_damaged_record_of_earlier_looks_is_named(trained: Callable[..., tuple[Store, str]]) -> None:
     store, name = trained(*OLD)
-    (store.path(name) / "shift.json").write_text('{"ood": 3}')
+    store.save_shift(name, {"ood": 3})
     with pytest.raises(RequestError, match=r"shift\.json is damaged; remove it"):
         shift.examine_all(store, [name], ood=["digits"], corruptions=False)
 

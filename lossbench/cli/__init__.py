@@ -16,7 +16,8 @@ from lossbench.cli.plotting import plot
 from lossbench.cli.reporting import report
 from lossbench.cli.training import train
 from lossbench.cli.usage import explain
-from lossbench.errors import RequestError
+from lossbench.cli.verifying import verify
+from lossbench.errors import RequestError, one_line
 
 app = typer.Typer(
     name="lossbench",
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, report, plot, evaluate, curve, runs, show, diff, check):
+for verb in (train, report, plot, evaluate, curve, runs, show, diff, verify, check):
     app.command()(verb)
 app.command("list")(list_)
 
@@ -35,10 +36,14 @@ def main() -> NoReturn:
     try:
         # Typer returns the code of what ends by typer.Exit, and leaves to us how to say what it could not read.
         code = app(args=arguments, prog_name="lossbench", standalone_mode=False)
-    except (RequestError, OSError) as error:
-        print(f"lossbench: {error}", file=sys.stderr)
+    except RequestError as error:
+        print(f"lossbench: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lossbench: {one_line(f'{where}{error.strerror or error}')}", file=sys.stderr)
         sys.exit(2)
     except typer.TyperException as error:
-        print(f"lossbench: {explain(error, arguments)}", file=sys.stderr)
+        print(f"lossbench: {one_line(explain(error, arguments))}", file=sys.stderr)
         sys.exit(2)
     sys.exit(code or 0)

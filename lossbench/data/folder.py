@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,25 @@ def image_folder(*, folder: str, size: Annotated[int | None, AT_LEAST_ONE] = Non
     listed = {
         split: _labelled(place / split, class_names) for split in ("train", "val", "test") if (place / split).is_dir()
     }
-    first = next(iter(listed["train"]))[0]
+    splits = read_images(listed, size, grey)
+    return Source(splits["train"], class_names, val=splits.get("val"), test=splits.get("test"))
+
+
+def read_images(listed: Mapping[str, Labelled], size: int | None, grey: bool) -> dict[str, Examples]:
+    """Read images into memory.
+
+    Args:
+        listed: the files of each split with their class indices; `train` is one of the splits and has files.
+        size: as in `image_folder`.
+        grey: as in `image_folder`.
+
+    Returns:
+        Examples by split, uint8 [N, 3, H, W] or [N, 1, H, W].
+
+    Raises:
+        DataError: if an image is unreadable or of another size, or all of them would not fit in memory.
+    """
+    first = listed["train"][0][0]
     height, width = (size, size) if size else _read(first, None, grey).shape[:2]
     channels = 1 if grey else 3
     _check_memory(sum(map(len, listed.values())), channels * height * width)
@@ -60,10 +79,9 @@ def image_folder(*, folder: str, size: Annotated[int | None, AT_LEAST_ONE] = Non
                     "set dataset.size, and all images are resized to it"
                 )
             image[:] = pixels.transpose(2, 0, 1)
-        return Examples(torch.from_numpy(inputs), torch.tensor([target for _, target in files]))
+        return Examples(torch.from_numpy(inputs), torch.tensor([target for _, target in files], dtype=torch.int64))
 
-    splits = {split: load(files) for split, files in listed.items()}
-    return Source(splits["train"], class_names, val=splits.get("val"), test=splits.get("test"))
+    return {split: load(files) for split, files in listed.items()}
 
 
 def _subfolders(folder: Path) -> list[Path]:

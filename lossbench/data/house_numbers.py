@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lossbench.data.dataset import Examples, Source
+from lossbench.data.digests import check_published, saying_where
 from lossbench.data.places import Collection, find
 from lossbench.errors import DataError
 
@@ -24,13 +25,20 @@ def svhn(*, root: str | None = None) -> Source:
         Training and test examples, uint8 [N, 3, 32, 32]; the digit 0, stored as 10, is class 0.
 
     Raises:
-        DataError: if the files cannot be had or are damaged.
+        DataError: if the files cannot be had or do not hold what was published.
 
     Source: Netzer et al. 2011, "Reading Digits in Natural Images with Unsupervised Feature Learning".
     """
     folder = find(Collection("svhn", " and ".join(_FILES), _has_files, _download), root)
-    train, test = (read_mat(folder / name) for name in _FILES)
+    with saying_where("svhn"):
+        train, test = (_read(folder / name) for name in _FILES)
     return Source(train, tuple("0123456789"), test=test)
+
+
+def _read(path: Path) -> Examples:
+    examples = read_mat(path)
+    check_published("svhn", path.name, path.read_bytes(), path)
+    return examples
 
 
 def read_mat(path: Path) -> Examples:

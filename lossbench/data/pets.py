@@ -34,7 +34,9 @@ def oxford_pet(*, root: str | None = None, size: Annotated[int, SIZES] = 96) -> 
         Training and test images, uint8 [N, 3, size, size], with masks, int64 [N, size, size].
 
     Raises:
-        DataError: if the files cannot be had or are damaged.
+        DataError: if the files cannot be had or are damaged: an image that cannot be read to its end is named. What
+            was published are digests of the two archives, which torchvision holds its download against; of the
+            unpacked files here there are none.
 
     Source: Parkhi et al. 2012, "Cats and Dogs".
     """

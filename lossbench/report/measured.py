@@ -84,7 +84,8 @@ def change(change: Change, shown: Sequence[str] | None = None) -> str:
     ]
     if not change:
         return ", ".join([f"{change.run_id}: unchanged", *same])
-    parts = [f"{option} {before:g} → {after:g}" for option, (before, after) in change.options.items()]
+    parts = ["damaged, made again"] if change.mended else []
+    parts += [f"{option} {before:g} → {after:g}" for option, (before, after) in change.options.items()]
     wanted = [name for name in change.moved if shown is None or name.rpartition(" ")[2] in shown]
     for name in wanted[: MOST if shown is None else None]:
         before, after = change.moved[name]

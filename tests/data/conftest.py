@@ -1,5 +1,7 @@
 import pytest
 
+from lossbench.data import digests
+
 
 @pytest.fixture
 def lonely(tmp_path, monkeypatch):
@@ -15,3 +17,9 @@ def lonely(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     monkeypatch.setattr("lossbench.data.places._package_folders", lambda package: [])
     return home
+
+
+@pytest.fixture
+def nothing_published(monkeypatch):
+    """Small files in the format of a public data set are read, whatever was published of the real ones."""
+    monkeypatch.setattr(digests, "PUBLISHED", {})

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from lossbench.data import breast_cancer, digits, wine
 
@@ -30,3 +31,11 @@ def test_breast_cancer_has_the_shares_that_uci_gives():
         "malignant": 212,
         "benign": 357,
     }
+
+
+def test_the_files_read_here_are_what_scikit_learn_loads():
+    for ours, theirs in ((digits(), load_digits()), (wine(), load_wine()), (breast_cancer(), load_breast_cancer())):
+        inputs = theirs.images[:, None] / 16.0 if "images" in theirs else theirs.data
+        assert torch.equal(ours.train.inputs, torch.tensor(inputs, dtype=torch.float32))
+        assert torch.equal(ours.train.targets, torch.tensor(theirs.target))
+        assert ours.class_names == tuple(str(name) for name in theirs.target_names)

@@ -13,6 +13,8 @@ from lossbench.data import cifar10, cifar100
 from lossbench.data.prepare import prepare
 from lossbench.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("nothing_published")
+
 
 class Python2Pickler(pickle._Pickler):
     """Writes what Python 2 wrote: every string, text or not, as its byte strings. CIFAR's batches are such pickles."""

@@ -6,6 +6,8 @@ from scipy.io import savemat
 from lossbench.data import svhn
 from lossbench.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("nothing_published")
+
 
 def write_one(path, **replaced):
     """Images whose pixel at height i, width j, channel c of example n is 50·n + 3·i + 5·j + c, modulo 256."""

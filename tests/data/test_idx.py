@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from lossbench.data import fashion_mnist, mnist
-from lossbench.data.idx import read_idx
+from lossbench.data.idx import read_idx, unpacked
 from lossbench.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("nothing_published")
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -52,35 +54,35 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "images"
     path.write_bytes(idx((3, 2, 2), range(11)))
     with pytest.raises(DataError, match=r"images should hold 3×2×2 = 12 bytes of values; it holds 11"):
-        read_idx(path, 3)
+        read_idx(unpacked(path), path, 3)
 
 
 def test_a_file_that_is_too_long_is_an_error(tmp_path):
     path = tmp_path / "labels"
     path.write_bytes(idx((2,), range(3)))
     with pytest.raises(DataError, match="should hold 2 = 2 bytes of values; it holds 3"):
-        read_idx(path, 1)
+        read_idx(unpacked(path), path, 1)
 
 
 def test_a_file_cut_within_its_header_is_an_error(tmp_path):
     path = tmp_path / "images"
     path.write_bytes(idx((3, 2, 2), [])[:10])
     with pytest.raises(DataError, match="ends within its header"):
-        read_idx(path, 3)
+        read_idx(unpacked(path), path, 3)
 
 
 def test_a_truncated_gzip_is_an_error(tmp_path):
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(idx((3, 2, 2), range(12)))[:-9])
     with pytest.raises(DataError, match=r"images\.gz cannot be read"):
-        read_idx(path, 3)
+        read_idx(unpacked(path), path, 3)
 
 
 def test_a_file_that_is_no_gzip_is_an_error(tmp_path):
     path = tmp_path / "images.gz"
     path.write_bytes(b"<html>not found</html>")
     with pytest.raises(DataError, match=r"images\.gz cannot be read: Not a gzipped file"):
-        read_idx(path, 3)
+        read_idx(unpacked(path), path, 3)
 
 
 @pytest.mark.parametrize(("content", "got"), [(b"PK\x03\x04", "50 4b 03 04"), (b"", "nothing")])
@@ -88,7 +90,7 @@ def test_a_wrong_magic_number_is_an_error_that_shows_it(tmp_path, content, got):
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"expected it to start with 00 00 08 03; got {got}"):
-        read_idx(path, 3)
+        read_idx(unpacked(path), path, 3)
 
 
 def test_labels_in_place_of_images_are_an_error(tmp_path):
@@ -115,7 +117,7 @@ def test_a_label_above_nine_is_an_error(tmp_path):
 def test_an_empty_file_of_no_images_is_read_as_none(tmp_path):
     path = tmp_path / "images"
     path.write_bytes(idx((0, 28, 28), []))
-    assert read_idx(path, 3).shape == (0, 28, 28)
+    assert read_idx(unpacked(path), path, 3).shape == (0, 28, 28)
 
 
 def installed_fashion_mnist():

@@ -28,7 +28,7 @@ def files():
 
 @pytest.fixture(scope="module")
 def world(files):
-    return module._read(str(files))
+    return module._read(*module._find(str(files)))
 
 
 @pytest.fixture(scope="module")

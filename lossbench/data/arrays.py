@@ -1,0 +1,103 @@
+"""A user's own arrays, from a file as `numpy.savez` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lossbench.data.dataset import IGNORE_INDEX, Examples, Source
+from lossbench.errors import DataError, did_you_mean
+from lossbench.record import read_npz
+
+KNOWN = ("inputs", "targets", "val_inputs", "val_targets", "test_inputs", "test_targets", "class_names")
+
+
+def arrays(*, file: str) -> Source:
+    """Inputs and targets as `numpy.savez(file, inputs=…, targets=…)` writes them.
+
+    The file holds `inputs` and `targets`; `val_inputs` and `val_targets`, `test_inputs` and `test_targets` where those
+    splits are given and not to be cut; and `class_names`, K words, else the classes are called by their numbers.
+
+    Args:
+        file: a `.npz` file.
+
+    Returns:
+        Examples: uint8 inputs as they are, any other numbers as float32, [N, D], [N, C, H, W], and grey images
+        [N, H, W] as [N, 1, H, W]; targets int64, [N], or [N, H, W] with -100 where a pixel has no label.
+
+    Raises:
+        DataError: if the file cannot be read, lacks an array or has one too many, shapes disagree, inputs are not
+            finite, or targets are not the whole numbers 0..K-1, each at least once among `targets` where classes
+            have no names.
+    """
+    place = Path(file).expanduser()
+    if not place.is_file():
+        raise DataError(f"dataset.file={file}: no such file")
+    content = read_npz(place)
+    for name in content:
+        if name not in KNOWN:
+            raise DataError(f"{place} has an array '{name}'{did_you_mean(name, KNOWN)}")
+    splits = {split: _examples(place, content, split) for split in ("", "val_", "test_")}
+    train = splits[""]
+    if train is None:
+        raise DataError(f"{place} should hold inputs and targets; it holds {', '.join(content) or 'nothing'}")
+    for split, examples in splits.items():
+        if examples is not None and examples.inputs.shape[1:] != train.inputs.shape[1:]:
+            raise DataError(
+                f"{place}: {split}inputs are of shape {list(examples.inputs.shape[1:])}, "
+                f"inputs of {list(train.inputs.shape[1:])}"
+            )
+    return Source(train, _class_names(place, content, train), val=splits["val_"], test=splits["test_"])
+
+
+def _examples(place: Path, content: Mapping[str, NDArray[Any]], split: str) -> Examples | None:
+    inputs, targets = content.get(f"{split}inputs"), content.get(f"{split}targets")
+    if inputs is None and targets is None:
+        return None
+    if inputs is None or targets is None:
+        missing = "inputs" if inputs is None else "targets"
+        raise DataError(f"{place} lacks {split}{missing}")
+    if inputs.dtype.kind not in "buif" or inputs.ndim not in (2, 3, 4):
+        raise DataError(
+            f"{place}: {split}inputs should be numbers [N, D], [N, H, W] or [N, C, H, W]; "
+            f"got {inputs.dtype} {list(inputs.shape)}"
+        )
+    if inputs.ndim == 4 and inputs.shape[3] in (1, 3) and inputs.shape[1] not in (1, 3):
+        raise DataError(
+            f"{place}: {split}inputs {list(inputs.shape)} look like [N, H, W, C]; lossbench wants [N, C, H, W]: "
+            "inputs.transpose(0, 3, 1, 2)"
+        )
+    if inputs.dtype.kind == "f":
+        wrong = ~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
+        if wrong.any():
+            raise DataError(f"{place}: {split}inputs[{int(wrong.argmax())}] is not finite")
+    if targets.dtype.kind not in "ui" or targets.shape not in (inputs.shape[:1], inputs.shape[:1] + inputs.shape[-2:]):
+        raise DataError(
+            f"{place}: {split}targets should be whole numbers, one for each of the {len(inputs)} inputs or for each of "
+            f"their pixels; got {targets.dtype} {list(targets.shape)}"
+        )
+    if inputs.dtype != np.uint8:
+        inputs = inputs.astype(np.float32)
+    if inputs.ndim == 3:
+        inputs = inputs[:, None]
+    return Examples(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(targets.astype(np.int64)))
+
+
+def _class_names(place: Path, content: Mapping[str, NDArray[Any]], train: Examples) -> tuple[str, ...]:
+    there = torch.unique(train.targets[train.targets != IGNORE_INDEX]).tolist()
+    names = content.get("class_names")
+    if names is None:
+        if there != list(range(len(there))):
+            raise DataError(
+                f"{place}: targets should be 0..K-1, each class at least once; got {there[0]}..{there[-1]}, "
+                f"{len(there)} different ones: number the classes from 0, or add class_names"
+            )
+        return tuple(map(str, there))
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise DataError(f"{place}: class_names should be K words; got {names.dtype} {list(names.shape)}")
+    return tuple(map(str, names))

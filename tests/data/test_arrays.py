@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+
+from lossbench.data import arrays
+from lossbench.data.prepare import prepare
+from lossbench.errors import DataError
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(**content):
+        path = tmp_path / "mine.npz"
+        np.savez(path, **content)
+        return str(path)
+
+    return write
+
+
+IMAGES = np.arange(4 * 1 * 2 * 3, dtype=np.uint8).reshape(4, 1, 2, 3)
+TARGETS = np.array([0, 1, 1, 0])
+
+
+def test_inputs_and_targets_come_as_they_are(save):
+    source = arrays(file=save(inputs=IMAGES, targets=TARGETS))
+    assert source.train.inputs.dtype == torch.uint8
+    assert source.train.inputs.numpy().tolist() == IMAGES.tolist()
+    assert source.train.targets.tolist() == [0, 1, 1, 0]
+    assert source.class_names == ("0", "1")
+    assert source.val is None
+    assert source.test is None
+
+
+def test_grey_images_get_a_channel_and_other_numbers_become_float32(save):
+    source = arrays(file=save(inputs=IMAGES[:, 0].astype(np.int16), targets=TARGETS.astype(np.uint8)))
+    assert source.train.inputs.shape == (4, 1, 2, 3)
+    assert source.train.inputs.dtype == torch.float32
+    assert source.train.inputs[1, 0, 0].tolist() == [6.0, 7.0, 8.0]
+
+
+def test_splits_and_class_names_that_are_given_are_used(save):
+    table = np.arange(8.0).reshape(4, 2)
+    source = arrays(
+        file=save(
+            inputs=table, targets=TARGETS, val_inputs=table[:1], val_targets=TARGETS[:1], test_inputs=table[:2],
+            test_targets=TARGETS[:2], class_names=np.array(["cat", "dog", "never seen"]),
+        )
+    )  # fmt: skip
+    assert source.class_names == ("cat", "dog", "never seen")
+    assert source.val is not None
+    assert source.test is not None
+    assert (len(source.val), len(source.test)) == (1, 2)
+
+
+def test_masks_are_targets_of_every_pixel(save):
+    masks = np.zeros((4, 2, 3), dtype=np.int64)
+    masks[0, 0, 0], masks[1, 1, 1] = 1, -100
+    source = arrays(file=save(inputs=IMAGES, targets=masks))
+    assert source.train.masks
+    assert source.class_names == ("0", "1")
+
+
+def test_it_can_be_split_and_normalised_like_any_data(save):
+    dataset = prepare(arrays(file=save(inputs=np.eye(40), targets=np.arange(40) % 2)), seed=0)
+    # a fifth of 40 is the test split, a tenth of the other 32, rounded class by class, the validation split
+    assert (len(dataset.test), len(dataset.val), len(dataset.train)) == (8, 4, 28)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"inputs": IMAGES}, "lacks targets"),
+        ({"targets": TARGETS}, "lacks inputs"),
+        ({"class_names": np.array(["a", "b"])}, "should hold inputs and targets; it holds class_names"),
+        ({"inputs": IMAGES, "targets": TARGETS, "val_inputs": IMAGES}, "lacks val_targets"),
+        ({"inputs": IMAGES, "target": TARGETS}, "has an array 'target'; did you mean targets"),
+        ({"inputs": IMAGES[:3], "targets": TARGETS}, r"one for each of the 3 inputs .* got int64 \[4\]"),
+        ({"inputs": IMAGES, "targets": TARGETS.astype(float)}, "whole numbers"),
+        ({"inputs": IMAGES, "targets": TARGETS + 1}, r"got 1\.\.2, 2 different ones: number the classes from 0"),
+        ({"inputs": IMAGES, "targets": TARGETS * 2}, r"got 0\.\.2, 2 different ones"),
+        ({"inputs": IMAGES, "targets": TARGETS + 1, "class_names": np.array(["a", "b"])}, r"must lie in 0\.\.1; got 2"),
+        ({"inputs": IMAGES, "targets": TARGETS, "class_names": np.array([1, 2])}, "class_names should be K words"),
+        ({"inputs": IMAGES, "targets": TARGETS * 0}, "at least two classes"),
+        ({"inputs": np.zeros((4, 8, 8, 3)), "targets": TARGETS}, r"look like \[N, H, W, C\]"),
+        ({"inputs": np.array(["a"] * 4), "targets": TARGETS}, "should be numbers"),
+        ({"inputs": np.zeros(4), "targets": TARGETS}, "should be numbers"),
+        ({"inputs": np.array([[0.0], [np.nan], [1], [2]]), "targets": TARGETS}, r"inputs\[1\] is not finite"),
+        (
+            {"inputs": np.eye(4), "targets": TARGETS, "test_inputs": np.eye(3), "test_targets": TARGETS[:3]},
+            r"test_inputs are of shape \[3\], inputs of \[4\]",
+        ),
+        ({"inputs": np.array([object()] * 4, dtype=object), "targets": TARGETS}, "no .npz of plain numbers"),
+    ],
+)
+def test_what_does_not_fit_is_said(save, content, message):
+    with pytest.raises(DataError, match=message):
+        arrays(file=save(**content))
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(DataError, match=r"dataset\.file=.*gone\.npz: no such file"):
+        arrays(file=str(tmp_path / "gone.npz"))
