@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from lossbench.config import Config
 from lossbench.data.dataset import Dataset, Source
 from lossbench.data.prepare import prepare
 from lossbench.device import Device
-from lossbench.errors import ConfigError
+from lossbench.errors import ConfigError, LossbenchError
 from lossbench.losses import weights
 from lossbench.models.normalised import Normalised
 from lossbench.randomness import stream
@@ -78,12 +79,28 @@ def build(config: Config) -> Experiment:
         RequestError: if the parts do not fit together or the data are not there.
     """
     device = build_device(config)
-    dataset = build_dataset(config).to(device.name)
-    loss = build_loss(config["loss"], dataset)
-    network = _build_network(config["model"], dataset, config["seed"])
-    optimizer = _bind(config["optimizer"], "optimizer")(network)
+    with _naming(config, "dataset"):
+        dataset = build_dataset(config).to(device.name)
+    with _naming(config, "loss"):
+        loss = build_loss(config["loss"], dataset)
+    with _naming(config, "model"):
+        network = _build_network(config["model"], dataset, config["seed"])
+    with _naming(config, "optimizer"):
+        optimizer = _bind(config["optimizer"], "optimizer")(network)
     schedule = _bind(config["schedule"], "schedule")
     return Experiment(dataset, _normalised(network, dataset, device), network, loss, optimizer, schedule, device)
+
+
+@contextlib.contextmanager
+def _naming(config: Config, group: str) -> Iterator[None]:
+    """What a function cannot do with the values it was given, the user's own function perhaps, is said of its group."""
+    try:
+        yield
+    except (LossbenchError, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise ConfigError(f"{group}={config[group]['name']} cannot be built: {type(error).__name__}: {said}") from error
 
 
 def build_device(config: Config) -> Device:
@@ -101,6 +118,21 @@ def forget_data() -> None:
     """Drop the data kept from earlier requests: files may have changed since."""
     _source.cache_clear()
     _prepared.cache_clear()
+
+
+def keep_data_of(request: float) -> None:
+    """Drop the data kept from earlier requests; what is kept for this one stays.
+
+    Args:
+        request: when it was made, seconds since the epoch. Processes that train for one outlive it.
+    """
+    global _request
+    if request != _request:
+        forget_data()
+    _request = request
+
+
+_request = 0.0
 
 
 # A sweep trains on the same data again and again: what was read last is kept, and the last few splits of it.
@@ -121,8 +153,11 @@ def _prepared(node: str, seed: int) -> Dataset:
 
 
 def build_model(config: Config, dataset: Dataset, device: Device) -> nn.Module:
-    """Build a configuration's model with the initial weights of its seed."""
-    network = _build_network(config["model"], dataset, config["seed"])
+    """Build a configuration's model, to load a run's weights into."""
+    node = config["model"]
+    if isinstance(node.get("weights"), str):  # a file to start from: what is built here gets the weights of a run
+        node = {**node, "weights": None}
+    network = _build_network(node, dataset, config["seed"])
     return _normalised(network, dataset, device)
 
 
@@ -133,7 +168,8 @@ def _normalised(network: nn.Module, dataset: Dataset, device: Device) -> nn.Modu
 
 def _build_network(node: Mapping[str, Any], dataset: Dataset, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, "init"))
+        # As torch.manual_seed does, but for its import of torch's compiler, which takes longer than torch itself.
+        torch.default_generator.manual_seed(stream(seed, "init"))
         network: nn.Module = _bind(node, "model")(dataset.input_shape, dataset.num_classes)
     return network
 

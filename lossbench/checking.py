@@ -58,6 +58,8 @@ def check(config: Config) -> Config:
     if not (wants_teacher(config["loss"]) or learns_new_classes(config)):
         return {**config, "teacher": None}
     teacher = config["teacher"]
+    if teacher is None:
+        raise ConfigError(f"loss={config['loss']['name']} or dataset.learn wants a teacher; teacher is null")
     why = own_model_because(config)
     if why:
         if teacher["model"]["name"] != config["model"]["name"]:
@@ -149,6 +151,12 @@ def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
         raise ConfigError(f"{where}._target_={node['_target_']} cannot be used: {reason}") from error
     if partial.keywords or partial.args:
         raise ConfigError(f"{where}._target_={node['_target_']} is a functools.partial: name the function it calls")
+    try:
+        parameters(partial.func)
+    except (TypeError, ValueError) as error:  # of some that are written in C
+        raise ConfigError(
+            f"{where}._target_={node['_target_']} says nothing of its parameters: wrap it in a function of your own"
+        ) from error
     return partial.func
 
 

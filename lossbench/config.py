@@ -6,14 +6,20 @@ The only file that touches Hydra's internals: its config loader, its override pa
 
 from __future__ import annotations
 
+import math
+import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from hydra import version as hydra_version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
@@ -21,21 +27,26 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
+from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from lossbench.catalogue import conf_dir
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE
-from lossbench.errors import ConfigError, did_you_mean
-from lossbench.explain import explained
+from lossbench.errors import ConfigError, WorkersError, did_you_mean
+from lossbench.explain import composing, explained
 from lossbench.identity import Config as Config
 from lossbench.identity import identity as identity
 from lossbench.identity import learns_new_classes as learns_new_classes
 from lossbench.identity import run_id as run_id
 from lossbench.identity import teacher_config as teacher_config
+from lossbench.record import check_plain
 
 GROUPS = ("dataset", "model", "loss", "optimizer", "schedule", "device")
+MOST_RUNS = 10_000  # of a sweep: to compose them takes a quarter of an hour
 
 # Group choices that live inside another node. Users write the key on the left, Hydra wants `group@key`.
 _NESTED_GROUPS = {
@@ -99,36 +110,67 @@ class Session:
         Raises:
             ConfigError: if one cannot be read, a run does not compose, or there is none.
         """
-        with explained():
+        with composing(overrides), warnings.catch_warnings():
+            warnings.filterwarnings("error", "provider=hydra.searchpath")  # a folder of configs that is not there
             master = self.hydra.compose_config(
                 config_name="config",
                 overrides=self._translate(overrides),
                 run_mode=RunMode.MULTIRUN,
                 with_log_configuration=False,
             )
-        in_process = str(master.hydra.launcher._target_).endswith(".BasicLauncher")
+        _check_plugins(master)
+        in_process = str(master.hydra.launcher._target_).endswith((".BasicLauncher", ".StackedLauncher"))
         if not master.hydra.sweeper._target_.endswith(".BasicSweeper"):
-            return Plan(None, in_process)
-        with explained():
+            return Plan(None, master, in_process)
+        with composing(overrides):
             params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
             parsed = self._parse([*params, *master.hydra.overrides.task])
+            _check_size(parsed)
             (jobs,) = BasicSweeper.split_arguments(parsed, None)
             composed = [self.hydra.config_loader.load_sweep_config(master, list(job)) for job in jobs]
         if not composed:
             raise ConfigError("the sweep is empty: one of its overrides has no values")
-        return Plan([resolve(config, config.hydra.runtime.choices) for config in composed], in_process)
+        runs = [resolve(config, config.hydra.runtime.choices) for config in composed]
+        typed = [tuple(config.hydra.overrides.task) for config in composed]
+        return Plan(runs, master, in_process, jobs, typed, _workers(master, len(runs)))
 
-    def multirun(self, overrides: Sequence[str], task: Task) -> list[Any]:
-        """Hand every run to Hydra's sweeper and launcher, which call `task`, perhaps in another process.
+    def multirun(self, plan: Plan, overrides: Sequence[str], task: Task) -> list[Any]:
+        """Call `task` for every run, here or in whichever process Hydra's launcher chooses.
+
+        What was planned is not composed again: with the basic sweeper, Hydra would twice more for each run.
+
+        Args:
+            plan: what `plan` returned.
+            overrides: what it was made from; a sweeper other than the basic one is given them.
+            task: what to do for each run.
 
         Returns:
             What the task returned for each run; empty where a sweeper keeps that to itself.
+
+        Raises:
+            WorkersError: if a process that trains was killed.
         """
         with explained():
-            batches = self.hydra.multirun(
-                "config", _Job(task), self._translate(overrides), with_log_configuration=False
+            if plan.runs is None:
+                batches = self.hydra.multirun(
+                    "config", Job(task), self._translate(overrides), with_log_configuration=False
+                )
+                return [job.return_value for batch in batches or [] for job in batch]
+            planned = list(zip(plan.runs, plan.typed, strict=True)) if plan.in_process else []
+            if str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
+                return [task(settings, typed, 0) for settings, typed in planned]
+            context = HydraContext(self.hydra.config_loader, Callbacks(plan.master))
+            launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=context,
+                task_function=Job(task, dict(zip(map(tuple, plan.jobs), planned, strict=False))),
+                config=plan.master,
             )
-        return [job.return_value for batch in batches or [] for job in batch]
+            try:
+                return [job.return_value for job in launcher.launch(plan.jobs, initial_job_idx=0)]
+            except BrokenProcessPool as error:
+                raise WorkersError(
+                    "one of the processes that trained was killed, perhaps for lack of memory"
+                ) from error
 
     def _translate(self, overrides: Sequence[str]) -> list[str]:
         """Put what a user types into Hydra's grammar.
@@ -152,25 +194,97 @@ class Plan:
     """The runs that a request asks for."""
 
     runs: list[Config] | None  # None: a sweeper other than Hydra's basic one decides as it goes
+    master: DictConfig  # what they have in common, with Hydra's own node
     in_process: bool  # whether they are trained in this process, one after another
+    jobs: Sequence[Sequence[str]] = ()  # the overrides of each run, as launchers take them
+    typed: Sequence[tuple[str, ...]] = ()  # the same without Hydra's own
+    workers: int = 1  # processes of this machine that train side by side
 
 
 class Task(Protocol):
     """What is done for each run."""
 
-    def __call__(self, config: Config, overrides: tuple[str, ...]) -> Any:
-        """Train one run, given its resolved configuration and the overrides that made it."""
+    def __call__(self, config: Config, overrides: tuple[str, ...], turn: int) -> Any:
+        """Train one run, given its resolved configuration, the overrides that made it and its place in the sweep."""
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """A task as Hydra calls it. A class, not a closure, so that launchers can send it to another process."""
 
     task: Task
+    planned: Mapping[tuple[str, ...], tuple[Config, tuple[str, ...]]] = field(default_factory=dict)  # by overrides
 
     def __call__(self, config: DictConfig) -> Any:
+        """Do it for one job, in the process that the launcher calls it in."""
         _import_from_here()
-        return self.task(resolve(config), tuple(HydraConfig.get().overrides.task))
+        job = HydraConfig.get()
+        return self.task(resolve(config), tuple(job.overrides.task), job.job.num)
+
+    def compose(
+        self, overrides: Sequence[str], context: HydraContext, master: DictConfig
+    ) -> tuple[Config, tuple[str, ...]]:
+        """Return the configuration of one job of a launcher of our own, unless it was planned composing it now."""
+        if tuple(overrides) in self.planned:
+            return self.planned[tuple(overrides)]
+        with explained():
+            composed = context.config_loader.load_sweep_config(master, list(overrides))
+        return resolve(composed, composed.hydra.runtime.choices), tuple(composed.hydra.overrides.task)
+
+
+def returned(overrides: Sequence[str], value: Any) -> JobReturn:
+    """Pack what came of one job for Hydra."""
+    packed = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+    packed.return_value = value
+    return packed
+
+
+def _workers(master: DictConfig, runs: int) -> int:
+    """How many processes joblib's launcher starts; others that say `n_jobs` would mean the same."""
+    asked = master.hydra.launcher.get("n_jobs", 1)
+    if asked == 1:
+        return 1
+    if asked == 0:
+        raise ConfigError("hydra.launcher.n_jobs must be a number of processes, or -1 for one per core; got 0")
+    from joblib import effective_n_jobs
+
+    return min(int(effective_n_jobs(asked)), runs)
+
+
+def _check_plugins(master: DictConfig) -> None:
+    """Refuse what Hydra would only refuse when it starts the sweep, or what would lead the runs astray."""
+    for part in ("launcher", "sweeper"):
+        target = str(master.hydra[part].get("_target_"))
+        if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
+            raise ConfigError(f"hydra.{part}._target_={target} is no {part}; choose one by its name: hydra/{part}=…")
+    most = master.hydra.launcher.get("max_runs")
+    if isinstance(most, int) and most < 1:
+        raise ConfigError(f"hydra.launcher.max_runs must lie in {AT_LEAST_ONE}, or be null; got {most}")
+    if master.hydra.job.chdir:
+        raise ConfigError("hydra.job.chdir must be false: results_dir, and paths of data, are relative to this folder")
+
+
+def _check_size(overrides: Sequence[Override]) -> None:
+    """Refuse a sweep that Hydra cannot expand, or not within hours and the memory there is."""
+    sizes: dict[str, int] = {}
+    for override in overrides:
+        line, key = override.input_line, override.get_key_element()
+        sizes[key] = 1
+        if not override.is_sweep_override():
+            continue
+        if not override.is_discrete_sweep():
+            raise ConfigError(f"{line} takes a sweeper that searches (hydra/sweeper=…); else name values: {key}=0,0.1")
+        swept = override.value()
+        try:
+            values = swept.range() if isinstance(swept, RangeSweep) else override.sweep_string_iterator()
+            sizes[key] = sum(1 for _ in islice(values, MOST_RUNS + 1))
+        except (HydraException, ValueError) as error:
+            raise ConfigError(f"cannot read '{line}': {error}") from error
+    if math.prod(sizes.values()) > MOST_RUNS:
+        large = " and ".join(key for key, size in sizes.items() if size > 1)
+        raise ConfigError(
+            f"a sweep has at most {MOST_RUNS:,} runs; this one has more, over {large}: make several of it"
+        )
 
 
 @contextmanager
@@ -225,10 +339,17 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
     """
     if choices is None:
         choices = HydraConfig.get().runtime.choices
+    known = [field.name for field in fields(Schema)]
+    for key in known:
+        if key not in list(config.keys()) or OmegaConf.is_missing(config, key):
+            raise ConfigError(f"{key} must be given")
     with explained():
         wanted = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         resolved = cast(Config, OmegaConf.to_container(wanted, resolve=True, throw_on_missing=True))
-    known = [field.name for field in fields(Schema)]
+    try:
+        check_plain(resolved)  # what is trained must be possible to read again
+    except ValueError as error:
+        raise ConfigError(f"the configuration holds {error}") from error
     for key in resolved:
         if key not in known:
             raise ConfigError(f"no key '{key}'{did_you_mean(key, known)}")
@@ -238,10 +359,15 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
             node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict) and "_target_" in node:
             node.setdefault("name", str(choice))
+            if str(choice).endswith(".yaml"):  # Hydra takes it for the same choice: one run would have two names
+                raise ConfigError(f"{group}={choice} must be named without its ending: {str(choice)[:-5]}")
     for group in GROUPS:
         if not isinstance(resolved[group], dict) or not {"_target_", "name"} <= set(resolved[group]):
             raise ConfigError(f"{group} must be one of its choices, by name; got {choices.get(group)}")
-    if not resolved["results_dir"]:
+        name = resolved[group]["name"]
+        if group != "device" and not (isinstance(name, str) and re.fullmatch(r"\w[\w./-]{0,99}", name)):
+            raise ConfigError(f"{group}.name must be a word of letters, digits and . _ - /; got {name!r}")
+    if not resolved["results_dir"].strip():
         raise ConfigError("results_dir must name a folder; it is empty")
     for where, values in (("", resolved), ("teacher.", resolved["teacher"] or {})):
         _check_values(values, where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -14,8 +14,12 @@ from lossbench.errors import ConfigError, RequestError, did_you_mean
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn what Hydra and OmegaConf raise into a ConfigError with one message."""
+def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise into a ConfigError with one message.
+
+    Args:
+        overrides: what was typed, to name those with an interpolation where one has no value: OmegaConf does not.
+    """
     try:
         yield
     except RequestError:
@@ -31,9 +35,31 @@ def explained() -> Iterator[None]:
     except HydraException as error:
         raise ConfigError(_composition(error)) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(_value_error(error)) from error
+        of = "" if error.full_key else " and ".join(override for override in overrides if "${" in override)
+        raise ConfigError(f"{of} cannot be resolved: {_value_error(error)}" if of else _value_error(error)) from error
+    except RecursionError as error:
+        raise ConfigError("an override is nested too deeply to be read") from error
+    except UserWarning as error:
+        raise ConfigError(str(error)) from error
     except ValueError as error:  # how Hydra refuses some values of a group, null among them
         raise ConfigError((str(error) or repr(error)).splitlines()[0]) from error
+
+
+@contextmanager
+def composing(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn whatever Hydra raises over what was typed into a ConfigError with one message.
+
+    It meets some overrides unprepared: `dataset=[0]` is a TypeError deep in its defaults list.
+    """
+    try:
+        with explained(overrides):
+            yield
+    except RequestError:
+        raise
+    except Exception as error:
+        typed = " ".join(overrides)
+        said = error.strerror if isinstance(error, OSError) else error  # without the path, which may fill the message
+        raise ConfigError(f"cannot compose '{typed}': {type(error).__name__}: {said}") from error
 
 
 def _missing_choice(error: MissingConfigException) -> str:
@@ -57,15 +83,24 @@ def _composition(error: HydraException) -> str:
 
 
 def _value_error(error: OmegaConfBaseException) -> str:
-    key, message = error.full_key, str(error).splitlines()[0]
+    key, said = error.full_key, str(error).partition("\n    full_key:")[0]
+    message = " ".join(said.split())
     if isinstance(error, (ConfigKeyError, AttributeError)):
         parent = error.parent_node
         siblings = [str(name) for name in parent if name != "_target_"] if isinstance(parent, DictConfig) else []
         return f"no key '{key}'{did_you_mean(str(error.key), siblings)}"
-    converted = re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", message)
+    converted = re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said, re.DOTALL)
     if converted:
         kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
         return f"{key} must be {kind.get(converted[2], converted[2])}; got {converted[1]!r}"
+    if came := re.match(r"Cannot convert '\w+' to string: '(.*)'", said, re.DOTALL):
+        return f"{key} must be text; got {came[1]}"
+    if "Cannot merge DictConfig with ListConfig" in message:
+        return f"{key}: a list cannot stand where a mapping does, nor a mapping where a list does"
+    if came := re.search(r"Cannot assign (\w+) to Dict|Invalid type assigned: (\w+) ", message):
+        return f"{key} must be a mapping, whose keys are set one by one ({key}.…=…); got {came[1] or came[2]}"
+    if message.startswith("Missing mandatory value"):
+        return f"{key} must be given"
     if "not Optional" in message:
         return f"{key} must not be null"
     return f"{key}: {message}" if key else message

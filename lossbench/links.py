@@ -203,7 +203,7 @@ def finite_logits(logits: ArrayLike) -> NDArray[np.float64]:
     """
     try:
         given = np.asarray(logits)
-        if np.iscomplexobj(given):  # numpy would drop the imaginary parts
+        if given.dtype.kind not in "biufO":  # numpy would drop imaginary parts, and read text as numbers
             raise TypeError(f"got {given.dtype}")
         array = given.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:

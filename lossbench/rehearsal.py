@@ -22,7 +22,10 @@ def rehearse(config: Config) -> None:
     Raises:
         RequestError: if the parts do not fit together or the data are not there.
     """
-    experiment = build(config)
+    try:
+        experiment = build(config)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ConfigError(f"this run does not fit into memory: {_said(error)}") from error
     examples = experiment.dataset.train
     if examples.sample_weights is not None and "sample_weights" not in experiment.loss.extras:
         raise ConfigError(f"loss={config['loss']['name']} takes no sample weights; dataset.sample_weights gives some")

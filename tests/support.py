@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,18 @@ def compose_all(*overrides: str, config_dir: Path | None = None) -> list[config.
 
 def files_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def tree(folder: Path) -> dict[str, str | bytes]:
+    """All that is below a folder: what files hold, where links lead, and `else` for folders, pipes and the like."""
+    return {
+        str(path.relative_to(folder)): os.readlink(path)
+        if path.is_symlink()
+        else path.read_bytes()
+        if path.is_file()
+        else "else"
+        for path in folder.rglob("*")
+    }
 
 
 def read_json(path: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from lossbench.cli.options import ConfigDir, ResultsDir, Where
-from lossbench.errors import ConfigError
+from lossbench.errors import ConfigError, printable
 
 
 def runs(
@@ -28,7 +28,7 @@ def runs(
     store = Store(results_dir)
     infos, configs = chosen(store, where or [], status, limit)
     if infos:
-        print(listing(infos, configs, width()), end="")
+        _print(listing(infos, configs, width()))
     elif status is not None and next(store.infos(), None) is not None:
         print(f"no run is {status}")
     else:
@@ -47,7 +47,7 @@ def show(
 
     store = Store(results_dir)
     run_id = store.find(run) if run else store.newest()
-    print(portrait(store, run_id, width(), everything=everything), end="")
+    _print(portrait(store, run_id, width(), everything=everything))
 
 
 def diff(
@@ -63,7 +63,12 @@ def diff(
 
     store = Store(results_dir)
     ours, theirs = store.find(run), store.find(other)
-    print(difference(store, ours, theirs, width(), everything=everything), end="")
+    _print(difference(store, ours, theirs, width(), everything=everything))
+
+
+def _print(text: str) -> None:
+    """Print what has its words from files, which a terminal must not take for commands."""
+    print("\n".join(map(printable, text.split("\n"))), end="")
 
 
 def check(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lossbench.cli.options import ConfigDir, ResultsDir, Where, names, put, terminal
+from lossbench.cli.options import ConfigDir, ResultsDir, Where, names, put, refuse, terminal
 from lossbench.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def evaluate(
     if file is not None:
         if what != [file] or where or dry_run:
             raise ConfigError(f"{file} is a file, which goes alone, without --where and --dry-run")
-        if output is not None and output.resolve() == Path(file).resolve():
-            raise ConfigError(f"--output {output} is the file that is measured; choose another name")
+        if output is not None:
+            refuse(output, file)
         arrays, names_of = predictions.of_file(Path(file)), predictions.class_names(Path(file))
         content = evaluation.measure(arrays, predictions.SOFTMAX, options, shown)
         put(written.numbers(content, format, written.about(arrays, names_of)), output)
@@ -182,6 +182,8 @@ def curve(
     from lossbench.report import measured as written
     from lossbench.store import Store
 
+    if output is not None:
+        refuse(output, source)
     tried = None if temperatures is None else evaluation.temperatures(temperatures)
     arrays, link = predictions.of_either(Store(results_dir), source)
     points = evaluation.curve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -21,15 +22,24 @@ Overrides = Annotated[
 ConfigDir = Annotated[
     Path | None, typer.Option("--config-dir", help="A folder of your own configs, laid out like lossbench's.")
 ]
-ResultsDir = Annotated[Path, typer.Option("--results-dir", help="Where the runs are.")]
+ResultsDir = Annotated[Path, typer.Option("--results-dir", file_okay=False, help="Where the runs are.")]
 Where = Annotated[
     list[str] | None, typer.Option("--where", help="Keep runs with KEY=VALUE, such as dataset=digits. Repeatable.")
 ]
 
 
 def names(text: str | None) -> list[str] | None:
-    """Return the names in a comma-separated option; None where it was not given."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()] or None
+    """Return the names in a comma-separated option; None where it was not given.
+
+    Raises:
+        ConfigError: if it was given and has none.
+    """
+    if text is None:
+        return None
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise ConfigError(f"expected names with commas between them, such as nll,ece; got {text!r}")
+    return found
 
 
 def by_ending(output: Path | None) -> str:
@@ -58,14 +68,22 @@ def terminal(output: Path | None) -> tuple[int | None, bool]:
     return shutil.get_terminal_size().columns, sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def refuse(output: Path) -> None:
-    """Refuse to write into the folder of a run, or over a folder.
+def refuse(output: Path, source: str = "") -> None:
+    """Refuse to write into the folder of a run, or over what is no file or was read.
+
+    Args:
+        output: where to write.
+        source: a file that is measured, if there is one.
 
     Raises:
-        ConfigError: if the file would lie in one, or is one.
+        ConfigError: if the file would lie in such a folder, or is such a thing.
     """
     if output.is_dir():
         raise ConfigError(f"--output must name a file; {output} is a folder")
+    if output.exists() and not output.is_file():  # a device or a pipe, which a rename would replace
+        raise ConfigError(f"--output must name a file; {output} is something else (without --output it is printed)")
+    if source and output.resolve() == Path(source).resolve():
+        raise ConfigError(f"--output {output} is the file that is measured; choose another name")
     if (output.parent / "metrics.json").exists() and (output.parent / "predictions.npz").exists():
         raise ConfigError(f"--output {output} lies in the folder of a run; choose another place")
 
@@ -77,8 +95,14 @@ def put(content: str | bytes, output: Path | None) -> None:
         print(encoded.decode(), end="")
         return
     refuse(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(output.name + ".tmp")
-    temporary.write_bytes(encoded)
-    temporary.replace(output)
+    target = output.resolve()  # a link stays one
+    temporary = target.with_name(target.name + ".tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(encoded)
+        temporary.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from error
     print(f"wrote {output}", file=sys.stderr)

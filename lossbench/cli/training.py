@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lossbench.cli.options import ConfigDir, Overrides
-from lossbench.errors import Terminated
+from lossbench.errors import Terminated, WorkersError
 
 
 def train(
@@ -35,11 +35,13 @@ def train(
         outcomes = sweep.train(
             overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
         )
-    except KeyboardInterrupt as stopped:
+    except (KeyboardInterrupt, WorkersError) as stopped:
         again = shlex.join(["lossbench", *sys.argv[1:]])
         then = "starts them again" if force else "goes on"
-        print(f"\ninterrupted; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
-        raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
+        why = f"lossbench: {stopped}" if isinstance(stopped, WorkersError) else "\ninterrupted"
+        print(f"{why}; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
+        code = 1 if isinstance(stopped, WorkersError) else 143 if isinstance(stopped, Terminated) else 130
+        raise typer.Exit(code) from None
     succeeded = [outcome for outcome in outcomes if outcome.status != "failed"]
     for outcome, settings in zip(succeeded, told_apart([outcome.config for outcome in succeeded]), strict=True):
         print("  ".join(filter(None, [outcome.summary, sentence(settings)])))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from statistics import median
 
+from lossbench.errors import printable as printable
 from lossbench.report.selection import Value, written
 from lossbench.report.table import DIFFERS, TIED, Cell, Column, MetricColumn, Row, Table, metric_name
 
@@ -40,16 +40,6 @@ def setting(row: Row, column: Column) -> str:
 def written_setting(value: Value) -> str:
     """Return a value as the command line writes it, nothing for none."""
     return "" if value is None else written(value)
-
-
-def printable(text: str) -> str:
-    r"""Return text without what would move the cursor, colour a terminal or turn the reading direction.
-
-    A line break is a space; other control and formatting characters are written as Python does, `\x1b`, `\u202e`.
-    """
-    return "".join(
-        " " if c in "\n\r\t\u2028\u2029" else repr(c)[1:-1] if unicodedata.category(c)[0] == "C" else c for c in text
-    )
 
 
 def decimals(rows: Sequence[Row], index: int) -> int:

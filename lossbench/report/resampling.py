@@ -50,7 +50,7 @@ def with_resampled_intervals(
             continue
         try:
             values = _of_the_run(store, row.runs[0].id, split)
-        except (RequestError, AttributeError, KeyError, TypeError, ValueError):
+        except (RequestError, AttributeError, LookupError, TypeError, ValueError):
             missing.append(row.runs[0].id)
             continue
         for j, column in enumerate(shown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,7 +32,7 @@ def chosen(
     infos: Iterator[RunInfo] = (info for info in store.infos() if status in (None, info.status))
     if where:
         infos = _meeting(store, list(infos), where)
-    shown = list(itertools.islice(infos, limit))
+    shown = list(infos if limit is None else itertools.islice(infos, min(limit, sys.maxsize)))
     return shown, [_config(store, info) for info in shown]
 
 
