@@ -31,6 +31,14 @@ def test_a_pair_differs_in_its_loss_alone_and_what_is_the_same_is_not_shown(stor
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_run_with_other_threads_is_said_to_have_them(store: Store, write) -> None:
+    write(A)
+    write(B, environment={"threads": 2})
+    text = difference(store, A, B, 80)
+    assert "environment" in text
+    assert "threads\n  a  1\n  b  2" in text or ["threads", "1", "2"] in lines(store)
+
+
 def test_all_shows_validation_and_what_is_the_same(store: Store, write) -> None:
     write(A)
     write(B, config={"loss": {"epsilon": 0.2}})
