@@ -8,7 +8,8 @@ features. Initial weights are drawn from PyTorch's global CPU generator, which t
 from lossbench.models.convolutional import cnn
 from lossbench.models.dense import linear, mlp
 from lossbench.models.residual import cifar_resnet, resnet18
+from lossbench.models.timm_models import timm_model
 from lossbench.models.torchvision_models import torchvision_model
 from lossbench.models.unet import smp_model, unet
 
-__all__ = ["cifar_resnet", "cnn", "linear", "mlp", "resnet18", "smp_model", "torchvision_model", "unet"]
+__all__ = ["cifar_resnet", "cnn", "linear", "mlp", "resnet18", "smp_model", "timm_model", "torchvision_model", "unet"]

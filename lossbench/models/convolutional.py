@@ -12,7 +12,7 @@ from lossbench.models.input_shapes import require_images
 
 
 def cnn(input_shape: tuple[int, ...], num_classes: int, *, width: Annotated[int, AT_LEAST_ONE] = 16) -> nn.Sequential:
-    """Three blocks of 3×3 convolution, batch norm, ReLU and max-pooling, then one hidden layer.
+    """Three blocks of 3×3 convolution, batch norm, max-pooling and ReLU, then one hidden layer.
 
     The maps are flattened, not averaged: where things are centred, as in Fashion-MNIST, their place tells.
 
@@ -49,7 +49,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
         OrderedDict(
             conv=nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),  # the norm that follows has the bias
             norm=nn.BatchNorm2d(outputs),
+            pool=nn.MaxPool2d(2),  # before ReLU, with which the maximum commutes bit for bit: a quarter as much to do
             relu=nn.ReLU(),
-            pool=nn.MaxPool2d(2),
         )
     )

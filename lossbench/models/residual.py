@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,7 +103,9 @@ def resnet18(input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
     Source: He et al. 2016, "Deep Residual Learning for Image Recognition", table 1.
     """
     channels, _, _ = require_images("resnet18", input_shape, min_side=8)
-    body = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+    from torchvision.models import resnet18 as full_size  # brings torch's compiler, longer to import than torch
+
+    body = full_size(weights=None, num_classes=num_classes)
     body.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
     body.maxpool = nn.Identity()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from lossbench.errors import ConfigError, did_you_mean
 from lossbench.models.input_shapes import require_images
+from lossbench.models.pretrained import last_linear, prepared
 
 # These two train auxiliary classifiers and return tuples unless told otherwise, and warn unless told how to start.
 _EXTRA_ARGUMENTS: dict[str, dict[str, bool]] = {
@@ -24,8 +24,15 @@ class GreyToColour(nn.Module):
         return images.expand(-1, 3, -1, -1)
 
 
-def torchvision_model(input_shape: tuple[int, ...], num_classes: int, *, name: str = "resnet18") -> nn.Module:
-    """Build a classifier of `torchvision.models` for K classes, with random weights.
+def torchvision_model(
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    name: str = "resnet18",
+    weights: str | None = None,
+    freeze: bool = False,
+) -> nn.Module:
+    """Build a classifier of `torchvision.models` for K classes.
 
     These architectures were made for colour images of about 224×224. Grey images have their channel repeated
     three times. For small images, `cnn`, `cifar_resnet` and `resnet18` of this package are better choices.
@@ -34,13 +41,18 @@ def torchvision_model(input_shape: tuple[int, ...], num_classes: int, *, name: s
         input_shape: the shape of one image, [channels, height, width], with 1 or 3 channels.
         num_classes: K.
         name: a name from `torchvision.models.list_models(module=torchvision.models)`.
+        weights: a file of weights to start from, such as torchvision has downloaded; None: random ones. A head for
+            other classes is left random.
+        freeze: train the last linear layer alone.
 
     Returns:
         A model from float [N, *input_shape] to logits [N, K].
 
     Raises:
-        ConfigError: if there is no such model, or if it cannot take such examples.
+        ConfigError: if there is no such model, it cannot take such examples, or the weights do not fit it.
     """
+    import torchvision  # brings torch's compiler, longer to import than torch
+
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise ConfigError(f"torchvision has no classifier named '{name}'{did_you_mean(name, known)}")
@@ -50,6 +62,8 @@ def torchvision_model(input_shape: tuple[int, ...], num_classes: int, *, name: s
     model: nn.Module = torchvision.models.get_model(
         name, weights=None, num_classes=num_classes, **_EXTRA_ARGUMENTS.get(name, {})
     )
+    if weights is not None or freeze:
+        model = prepared(model, last_linear(model, name), weights, freeze)
     if channels == 1:
         model = nn.Sequential(GreyToColour(), model)
     # Try one image: torchvision only documents sizes for its weights, where some architectures take smaller ones
