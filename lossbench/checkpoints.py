@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lossbench.errors import Terminated
-from lossbench.training import State
 
 EVERY = 10.0  # seconds
 SHARE = 0.02  # of the time at most
@@ -19,14 +18,17 @@ SHARE = 0.02  # of the time at most
 STOPS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
-class Checkpoints:
+Saved = TypeVar("Saved")  # the state of a run, or those of runs that are trained as one
+
+
+class Checkpoints(Generic[Saved]):
     """Saves a run between two of its steps, and ends it there when it is asked to stop.
 
     A second signal ends it at once, wherever it is, and so does the first where another library handles signals or
     another thread than the main one trains: the checkpoint before is what is left then.
     """
 
-    def __init__(self, write: Callable[[State], None]) -> None:
+    def __init__(self, write: Callable[[Saved], None]) -> None:
         """Start the clock.
 
         Args:
@@ -37,7 +39,7 @@ class Checkpoints:
         self.stop: BaseException | None = None  # what to raise once the state is saved
         self.handled: list[signal.Signals] = []
 
-    def __enter__(self) -> Checkpoints:
+    def __enter__(self) -> Checkpoints[Saved]:
         """Take the signals that nobody else has taken."""
         if threading.current_thread() is threading.main_thread():
             self.handled = [name for name, default in STOPS.items() if signal.getsignal(name) == default]
@@ -64,7 +66,7 @@ class Checkpoints:
         """Whether it is time to save."""
         return self.stop is not None or time.monotonic() - self.saved >= self.pause
 
-    def save(self, state: State) -> None:
+    def save(self, state: Saved) -> None:
         """Save a state.
 
         Raises:

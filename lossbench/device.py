@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import torch
 
-from lossbench.domains import AT_LEAST_ONE
+from lossbench.domains import Interval
 from lossbench.errors import DeviceError
 
 ALL_THREADS = torch.get_num_threads()  # torch's own choice, before a run has changed it
@@ -16,6 +16,35 @@ ALL_THREADS = torch.get_num_threads()  # torch's own choice, before a run has ch
 # Below this much work in a step, handing it to a second thread takes longer than doing it. A count of operations
 # and not a timing, so that the choice, and with it every bit of a run, is the same each time.
 ONE_THREAD_FLOPS = 100_000_000
+
+THREADS = Interval(1.0, 1024.0)  # more than a machine has are waste, and far more end the process
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a machine is for a run, where others train beside it."""
+
+    workers: int = 1  # processes that train side by side
+    turn: int = 0  # the run's place in the sweep: GPUs are taken in turn
+    threads: int = ALL_THREADS  # CPU threads that a large model gets
+
+    @classmethod
+    def among(cls, workers: int) -> Share:
+        """Divide the threads of a run alone among processes. Asked here: in a worker, joblib has divided them, too."""
+        return cls(workers, threads=max(1, ALL_THREADS // workers))
+
+    def gpu(self, count: int) -> str:
+        """One of so many GPUs."""
+        return f"cuda:{self.turn % count if self.workers > 1 else 0}"
+
+
+_share = Share()
+
+
+def take(share: Share) -> None:
+    """Have the runs of this process keep to their share of the machine from now on."""
+    global _share
+    _share = share
 
 
 @dataclass(frozen=True)
@@ -33,11 +62,22 @@ class Device:
         Args:
             step_flops: floating-point operations of one forward pass over a batch.
         """
-        torch.set_num_threads(self.threads or (1 if step_flops < ONE_THREAD_FLOPS else ALL_THREADS))
+        torch.set_num_threads(self.threads or (1 if step_flops < ONE_THREAD_FLOPS else _share.threads))
         if self.name.startswith("cuda"):
             # Warn only: some kernels have no deterministic twin, and a run on them is better than none.
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
+
+    def seed(self, seed: int) -> None:
+        """Seed the generators that a training may draw from: the CPU's and the device's own.
+
+        As `torch.manual_seed`, which looks for every kind of device there is and takes a tenth of a small model's step.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.name.startswith("cuda"):
+            torch.cuda.manual_seed_all(seed)
+        elif self.name == "mps":
+            torch.mps.manual_seed(seed)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Compute matrix products and convolutions in bfloat16 where that was asked for."""
@@ -56,7 +96,7 @@ def device(
     *,
     name: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
-    threads: Annotated[int, AT_LEAST_ONE] | None = None,
+    threads: Annotated[int, THREADS] | None = None,
     channels_last: bool = True,
 ) -> Device:
     """Find the device a config asks for.
@@ -71,10 +111,11 @@ def device(
         DeviceError: if it is not there, with a list of what is.
     """
     there = available()
+    gpu = _share.gpu(sum(kind.startswith("cuda") for kind in there) or 1)
     if name == "auto":
-        name = next((kind for kind in ("cuda:0", "mps") if kind in there), "cpu")
+        name = next((kind for kind in (gpu, "mps") if kind in there), "cpu")
     elif name == "cuda":
-        name = "cuda:0"
+        name = gpu
     if name not in there:
         raise DeviceError(f"device.name={name} is not on this machine; there is {', '.join(there)}")
     return Device(name, precision, threads, channels_last)

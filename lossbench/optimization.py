@@ -15,6 +15,12 @@ from torch import nn
 from lossbench.domains import BELOW_ONE, NON_NEGATIVE, POSITIVE, UNIT
 from lossbench.errors import ConfigError, did_you_mean
 
+# torch keeps its compiler away from this method, and imports it for that as the first optimizer is made: as long again
+# as torch itself, before anything has been said. Marked as kept away already; no effect where torch does otherwise.
+_add = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+if _add is not None:
+    _add.__dynamo_disable = _add
+
 
 def sgd(
     model: nn.Module,
@@ -59,6 +65,7 @@ def sgd(
         dampening=dampening,
         nesterov=nesterov,
         weight_decay=weight_decay,
+        fused=True,  # one pass over memory for each parameter
     )
 
 
@@ -96,6 +103,7 @@ def adamw(
         betas=(beta1, beta2),
         eps=eps,
         weight_decay=weight_decay,
+        fused=True,
     )
 
 

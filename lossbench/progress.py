@@ -27,7 +27,7 @@ class Outcome:
     """What came of one run."""
 
     run_id: str
-    status: str  # finished, skipped, failed, or claimed by another process that is training it
+    status: str  # finished, skipped, failed, or claimed: to come to again, for another process trains it
     message: str = ""
     objective: float = math.nan  # validation nll, for a sweeper that optimises
     summary: str = ""  # the line to print for it
@@ -72,6 +72,9 @@ class Silent:
 
     def waiting(self, run_id: str, holder: str) -> None:
         """Say that another process is training a run, and that this one waits for it."""
+
+    def note(self, text: str) -> None:
+        """Say something about the sweep, in a line that stays."""
 
     def done(self, outcome: Outcome) -> None:
         """Say that a run is finished, skipped or failed."""
@@ -121,6 +124,10 @@ class Lines(_Counting):
     def waiting(self, run_id: str, holder: str) -> None:
         """Say who is training a run."""
         self._say(f"{run_id}: waiting for {holder or 'another process'}, which is training it")
+
+    def note(self, text: str) -> None:
+        """Say it."""
+        self._say(text)
 
     def done(self, outcome: Outcome) -> None:
         """Say that a run ended, and how long the rest will take."""
@@ -183,6 +190,10 @@ class Bars(_Counting):
     def waiting(self, run_id: str, holder: str) -> None:
         """Say who is training a run."""
         self.name.plain = f"{run_id}: waiting for {holder or 'another process'}, which is training it"
+
+    def note(self, text: str) -> None:
+        """Print it above the bars."""
+        self.live.console.print(text, highlight=False)
 
     def done(self, outcome: Outcome) -> None:
         """Move the sweep's bar."""

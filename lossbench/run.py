@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import lossbench
 from lossbench import metrics
@@ -26,7 +27,7 @@ from lossbench.build import Experiment, build
 from lossbench.checking import sources
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
-from lossbench.errors import RunError, StoreError, TeacherError
+from lossbench.errors import RunError, StoreError, TeacherError, one_line
 from lossbench.evaluation import measure
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
@@ -42,6 +43,7 @@ class Policy:
     since: float = math.inf  # but not one that was finished after this, by another process given the same request
     retry_failed: bool = False
     wait: bool = True  # for another process that is training it
+    alone: bool = True  # whether no other process of the sweep trains beside it
 
     def keeps(self, name: str, store: Store) -> bool:
         """Whether a run is finished and stays as it is."""
@@ -55,6 +57,7 @@ def execute(
     since: float = math.inf,
     retry_failed: bool = False,
     wait: bool = True,
+    alone: bool = True,
     display: Silent | None = None,
     overrides: tuple[str, ...] = (),
 ) -> Outcome:
@@ -67,6 +70,8 @@ def execute(
             request has.
         retry_failed: train it again where it has failed.
         wait: for another process that is training it; else such a run comes back as `claimed`.
+        alone: whether no other process of the sweep trains beside it; else a run that does not fit into memory beside
+            them comes back as `claimed`, too.
         display: told how it goes.
         overrides: what the user typed for this run, for the record.
 
@@ -74,7 +79,7 @@ def execute(
         What came of it. A run that fails is an outcome, recorded in its folder, and not an exception.
     """
     display = display or Silent()
-    policy = Policy(force, since, retry_failed, wait)
+    policy = Policy(force, since, retry_failed, wait, alone)
     store = Store(config["results_dir"])
     name = "?"
     try:
@@ -106,16 +111,37 @@ def _claimed(
     with store.claim(name, wait=policy.wait) as ours:
         if not ours:
             return Outcome(name, "claimed", config=config, overrides=overrides)
-        if policy.keeps(name, store):  # by whoever held it
-            store.tidy(name)
-            return _skipped(name, store, complete)
+        settled = settle(name, complete, store, policy)
+        if settled is not None:
+            return settled
         retry_failed = policy.force or policy.retry_failed
-        _check_not_failed(name, store, retry_failed)
         try:
             train_teacher(config, complete, display, retry_failed=retry_failed)
             return _train(name, complete, store, policy.force, display, overrides)
         except Exception as error:
-            raise _recorded(name, config, store, error) from error
+            if _is_memory(error) and not policy.alone:
+                return Outcome(name, "claimed", config=config, overrides=overrides)
+            raise recorded(name, config, store, error) from error
+        finally:
+            if not policy.alone and torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what torch keeps for later is what another process lacks
+
+
+def settle(name: str, complete: Config, store: Store, policy: Policy) -> Outcome | None:
+    """Return what came of a run that is not to be trained, once it is claimed; None where it is.
+
+    Raises:
+        RunError: if it failed before.
+    """
+    if policy.keeps(name, store):  # by whoever held it
+        store.tidy(name)
+        return _skipped(name, store, complete)
+    _check_not_failed(name, store, policy.force or policy.retry_failed)
+    return None
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _skipped(name: str, store: Store, config: Config) -> Outcome:
@@ -132,10 +158,10 @@ def _check_not_failed(name: str, store: Store, retry: bool) -> None:
         raise RunError(f"{failure.message} (it failed before; --retry-failed trains it again)")
 
 
-def _recorded(name: str, config: Config, store: Store, error: Exception) -> RunError:
+def recorded(name: str, config: Config, store: Store, error: Exception) -> RunError:
     """Record a failure with its run, in words that say what to do about it where that is known."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+    text = one_line(str(error)) or type(error).__name__
+    if _is_memory(error):
         text = f"out of memory; a smaller batch_size than {config['batch_size']} or a smaller model needs less ({text})"
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text = f"no space left where {store.runs} is; what was complete is kept"
@@ -172,24 +198,18 @@ def train_teacher(config: Config, complete: Config, display: Silent, *, retry_fa
         try:
             _train(name, settings, store, False, display, ())
         except Exception as error:
-            raise TeacherError(f"its teacher {name} failed: {_recorded(name, settings, store, error)}") from error
+            raise TeacherError(f"its teacher {name} failed: {recorded(name, settings, store, error)}") from error
 
 
 def _train(
     name: str, config: Config, store: Store, force: bool, display: Silent, overrides: tuple[str, ...]
 ) -> Outcome:
     started = time.perf_counter()
-    experiment = build(config)
-    experiment.device.use(step_flops(experiment, config["batch_size"]))
-    teacher = load_teacher(config, store, experiment)
-    if learns_new_classes(config):
-        go_on_from(store.weights(config["teacher"]["id"]), experiment.model)
-    if force:
-        store.discard(name)
-    state = store.load_checkpoint(name) or State()
-    earlier = state.seconds
-    store.start(name, config)
     display.run(name, config["epochs"])
+    experiment, teacher = prepare(config, store)
+    experiment.device.use(step_flops(experiment, config["batch_size"]))
+    state = begin(name, config, store, force)
+    earlier = state.seconds
     with Checkpoints(functools.partial(store.save_checkpoint, name)) as checkpoints:
         trained = train(
             experiment,
@@ -202,6 +222,53 @@ def _train(
             on_epoch=lambda state: display.epoch(state.history[-1], config["epochs"]),
             checkpoints=checkpoints,
         )
+    return keep(name, config, store, experiment, trained, earlier + time.perf_counter() - started, overrides)
+
+
+def prepare(config: Config, store: Store) -> tuple[Experiment, nn.Module | None]:
+    """Build a run, with the weights that it goes on from and the teacher that it learns from, if any."""
+    experiment = build(config)
+    teacher = load_teacher(config, store, experiment)
+    if learns_new_classes(config):
+        go_on_from(store.weights(config["teacher"]["id"]), experiment.model)
+    return experiment, teacher
+
+
+def begin(name: str, config: Config, store: Store, force: bool) -> State:
+    """Begin a run's folder, or go on with it.
+
+    Returns:
+        Where its training goes on from.
+    """
+    if force:
+        store.discard(name)
+    state = store.load_checkpoint(name) or State()
+    store.start(name, config)
+    return state
+
+
+def keep(
+    name: str,
+    config: Config,
+    store: Store,
+    experiment: Experiment,
+    trained: Trained,
+    wall_seconds: float,
+    overrides: tuple[str, ...],
+    stacked: int = 1,
+) -> Outcome:
+    """Measure a run that is trained, and store it.
+
+    Args:
+        name: its id.
+        config: as `lossbench.teacher.with_teacher` returns it.
+        store: where it goes.
+        experiment: what was trained.
+        trained: what that gave.
+        wall_seconds: that it took.
+        overrides: what the user typed for this run.
+        stacked: how many runs were trained as one model, this one among them.
+    """
     predictions = {
         "val_logits": trained.val_logits.numpy(),
         "val_targets": trained.val_targets.numpy(),
@@ -215,7 +282,10 @@ def _train(
         metrics=measured,
         predictions=predictions,
         history=trained.history,
-        environment=_environment(config, experiment, trained, earlier + time.perf_counter() - started, overrides),
+        environment={
+            **_environment(config, experiment, trained, wall_seconds, overrides),
+            **({"stacked": stacked} if stacked > 1 else {}),
+        },
         weights=trained.weights,
     )
     return _outcome(name, "finished", measured, config)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lossbench import build, checking, config, progress, run
+from lossbench import build, checking, config, device, progress, run
 from lossbench.config import Config
 from lossbench.errors import ConfigError, RunError, StoreError
 from lossbench.evaluation import recorded_options
+from lossbench.identity import OWN_DATA
 from lossbench.progress import Outcome, Silent
 from lossbench.rehearsal import rehearse
 from lossbench.store import Store
 from lossbench.teacher import with_teacher
 
 WATCH_EVERY = 0.5  # seconds between two looks at the results folder while other processes train
+SAVED_WITHIN = 10.0  # seconds that a process has to save its run when it must end
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,45 @@ class _Task:
     since: float  # when the request was made
     retry_failed: bool
     wait: bool  # for a run that another process is training, rather than coming to it again at the end
+    share: device.Share  # of the machine
     display: Silent
+    process: int = field(default_factory=os.getpid)  # where the sweep was asked for
 
-    def __call__(self, config: Config, overrides: tuple[str, ...]) -> Outcome:
+    @property
+    def policy(self) -> run.Policy:
+        """What to do about a run that is there already."""
+        return run.Policy(self.force, self.since, self.retry_failed, self.wait)
+
+    def __call__(self, config: Config, overrides: tuple[str, ...], turn: int) -> Outcome:
+        if os.getpid() != self.process:
+            _end_with_parent()
+        device.take(replace(self.share, turn=turn))
+        build.keep_data_of(self.since)
         return run.execute(
             checking.check(config),
             force=self.force,
             since=self.since,
             retry_failed=self.retry_failed,
             wait=self.wait,
+            alone=self.share.workers == 1,
             display=self.display,
             overrides=overrides,
         )
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """Stop training once the process that started this one is gone, however it went: nobody waits for it any more."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_EVERY)
+        while True:
+            os.kill(os.getpid(), signal.SIGTERM)  # a run in training is saved first, unless it takes too long
+            time.sleep(SAVED_WITHIN)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def train(
@@ -61,25 +92,33 @@ def train(
 
     Raises:
         RequestError: if anything asked for is wrong, before anything is written.
+        WorkersError: if a process that trains was killed, with all that it did not finish.
     """
-    build.forget_data()
     since = time.time()
+    build.keep_data_of(since)
+    device.take(device.Share())
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
         planned = [] if plan.runs is None else _checked(plan.runs, overrides, force)
+        for folder in {Store(settings["results_dir"]).runs for settings in planned}:
+            folder.mkdir(parents=True, exist_ok=True)  # what no look at its permissions tells is found out now
         display.begin((len(plan.runs or ()) if plan.in_process else len(planned)) or None)
         if not plan.in_process:
             _train_teachers(plan.runs or (), force or retry_failed, display)
         with _watching([] if plan.in_process else planned, force, display):
             # A sweeper that decides as it goes needs the value of each run before the next.
-            returned = hydra.multirun(overrides, _Task(force, since, retry_failed, plan.runs is None, display))
+            task = _Task(force, since, retry_failed, plan.runs is None, device.Share.among(plan.workers), display)
+            returned = hydra.multirun(plan, overrides, task)
         returned = [_come_again(outcome, force, since, retry_failed, display) for outcome in returned]
     outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
 
 
 def _come_again(outcome: Outcome, force: bool, since: float, retry_failed: bool, display: Silent) -> Outcome:
-    """Wait for a run that another process was training when its turn came, or train it where that one has died."""
+    """Train a run that did not fit beside others, or wait for the process that was training it when its turn came.
+
+    Where that one has died, it is trained, too.
+    """
     if outcome.status != "claimed":
         return outcome
     told = outcome.run_id in {known.run_id for known in display.outcomes}  # seen in its folder, beside a launcher
@@ -146,7 +185,7 @@ def _check_unchanged(name: str, store: Store, settings: Config) -> None:
     known = store.environment(name)
     recorded = known.get("sources", {})
     changed = [target for target, digest in checking.sources(settings).items() if recorded.get(target) != digest]
-    if "folder" in settings["dataset"] or settings["dataset"].get("sample_weights"):
+    if set(OWN_DATA) & set(settings["dataset"]) or settings["dataset"].get("sample_weights"):
         data = build.build_dataset(settings).fingerprints["data"]
         changed += ["its data"] if data != known["fingerprints"]["data"] else []
     if changed:

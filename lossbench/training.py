@@ -19,11 +19,11 @@ from lossbench.build import Experiment
 from lossbench.data.dataset import Examples
 from lossbench.data.mixing import mix
 from lossbench.device import Device
-from lossbench.errors import DivergedError
+from lossbench.errors import DivergedError, RunError, one_line
 from lossbench.pixels import predict_pixels, sample_pixels
 from lossbench.randomness import stream
 
-EVALUATION_BATCH = 1024  # examples at a time without gradients
+EVALUATION_BATCH = 256  # examples at a time without gradients: as fast as more, and less memory than a step
 
 
 @dataclass
@@ -109,9 +109,7 @@ def train(
     state = state or State()
     base_rates = [group["lr"] for group in optimizer.param_groups]
     if state.model:
-        model.load_state_dict(state.model)
-        optimizer.load_state_dict(state.optimizer)
-        experiment.loss.load_state(state.loss)
+        go_on(experiment, state)
     extras = Extras(experiment, teacher)
     steps = math.ceil(len(dataset.train) / batch_size)  # in an epoch
 
@@ -138,9 +136,9 @@ def train(
             factor = experiment.schedule(step, epochs * steps)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
-            inputs, targets = dataset.augment(dataset.train.inputs[batch], dataset.train.targets[batch], augmentation)
+            inputs, targets = dataset.augment(*dataset.train.batch(batch), augmentation)
             inputs, targets = mix(dataset, inputs, targets, stream(seed, "mixing", step))
-            torch.manual_seed(stream(seed, "dropout", step))  # anew each step: a loss may draw numbers too
+            device.seed(stream(seed, "dropout", step))  # anew each step: a loss may draw numbers too
             with device.autocast():
                 logits = model(inputs)
             loss = experiment.loss.function(logits.float(), targets, **extras.of(dataset.train, inputs, batch))
@@ -171,7 +169,7 @@ def train(
         if not math.isfinite(row["train_loss"]):
             before = state.history[-1]["train_loss"] if state.history else math.nan
             rates = [base_rates[-1] * experiment.schedule(epoch * steps + i, epochs * steps) for i in range(steps)]
-            raise DivergedError(_diverged(by_step, rates, epoch + 1, before))
+            raise DivergedError(diverged(by_step, rates, epoch + 1, before))
         if keep == "last" or row["val_accuracy"] >= state.best_accuracy:
             state.best_accuracy = row["val_accuracy"]
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -184,9 +182,37 @@ def train(
         if checkpoints is not None and checkpoints.due():
             checkpoints.save(state)
 
-    model.load_state_dict(state.best)
-    val_logits, val_targets, _ = predict(experiment, dataset.val, seed)
-    test_logits, test_targets, _ = predict(experiment, dataset.test, seed)
+    return finish(experiment, state, seed, initial)
+
+
+def go_on(experiment: Experiment, state: State) -> None:
+    """Give an experiment what a checkpoint kept of it.
+
+    Raises:
+        RunError: if it is of another one.
+    """
+    try:
+        experiment.model.load_state_dict(state.model)
+        experiment.optimizer.load_state_dict(state.optimizer)
+        experiment.loss.load_state(state.loss)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(
+            f"its checkpoint.pt is damaged, or of another run ({one_line(str(error))}); --force trains it again"
+        ) from error
+
+
+def finish(experiment: Experiment, state: State, seed: int, initial: str) -> Trained:
+    """Look at validation and test with the weights that are kept.
+
+    Args:
+        experiment: as `train` takes it.
+        state: at the end of training.
+        seed: of the sample where the targets are masks.
+        initial: the fingerprint of the initial weights.
+    """
+    experiment.model.load_state_dict(state.best)
+    val_logits, val_targets, _ = predict(experiment, experiment.dataset.val, seed)
+    test_logits, test_targets, _ = predict(experiment, experiment.dataset.test, seed)
     return Trained(
         weights={name: tensor.cpu() for name, tensor in state.best.items()},
         history=state.history,
@@ -194,12 +220,12 @@ def train(
         test_logits=test_logits.cpu(),
         val_targets=val_targets.cpu(),
         test_targets=test_targets.cpu(),
-        fingerprints={**dataset.fingerprints, "initial_weights": initial, "batch_order": state.order},
+        fingerprints={**experiment.dataset.fingerprints, "initial_weights": initial, "batch_order": state.order},
         seconds=state.seconds,
     )
 
 
-def _diverged(losses: Sequence[float], rates: Sequence[float], epoch: int, before: float) -> str:
+def diverged(losses: Sequence[float], rates: Sequence[float], epoch: int, before: float) -> str:
     """Say at which step of an epoch the loss went astray, and what it was until then."""
     first = next(i for i, value in enumerate(losses) if not math.isfinite(value))
     last = losses[first - 1] if first else before

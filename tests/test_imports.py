@@ -44,9 +44,9 @@ LAYERS = [
         "predictions",
         "evaluation",
     },
-    {"checkpoints", "teacher", "rehearsal", "stored_model", "shift", "pictures", "verification"},
+    {"checkpoints", "stacked", "teacher", "rehearsal", "stored_model", "shift", "pictures", "verification"},
     {"run"},
-    {"sweep", "screen", "conformance"},
+    {"sweep", "launchers", "screen", "conformance"},
     {"cli"},
     {"__main__"},
 ]
@@ -135,3 +135,13 @@ def test_help_loads_neither_torch_nor_pandas_nor_hydra() -> None:
 @pytest.mark.parametrize("kind", ["losses", "models", "datasets", "metrics", "experiments"])
 def test_list_does_not_load_torch(kind: str) -> None:
     assert "torch" not in loaded_by(command("list", kind), "torch")
+
+
+def test_train_says_what_it_trains_before_it_imports_torchs_compiler_scikit_learn_or_torchvision(
+    tmp_path: Path,
+) -> None:
+    stopped = (
+        "from lossbench import progress\ndef stop(self, text):\n    raise SystemExit\nprogress.Lines._say = stop\n"
+    ) + command("train", "dataset=digits", "model=mlp", "device=cpu", f"results_dir={tmp_path}")
+    slow = ("torch._dynamo", "sklearn", "torchvision", "pandas", "scipy.stats")
+    assert loaded_by(stopped, "torch", *slow) == {"torch"}

@@ -37,7 +37,7 @@ def test_the_parts_of_the_report_page_are_in_the_wheel(wheel: Path) -> None:
 
 def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"lossbench"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"lossbench", "hydra_plugins"}
 
 
 def test_what_is_installed_from_it_is_a_command_that_trains_in_any_folder(wheel: Path, tmp_path: Path) -> None:

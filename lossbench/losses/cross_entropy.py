@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import POSITIVE, UNIT
@@ -11,7 +12,7 @@ from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
 from lossbench.losses.log_probs import LogProbs, falls, log_probs
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
+from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled
 
 
 @link("softmax")
@@ -67,6 +68,18 @@ def cross_entropy(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
+    if (
+        logits.ndim == 2  # of pixels, torch's own is not deterministic on a GPU
+        and not targets.is_floating_point()
+        and prior is class_weights is sample_weights is None
+        and not isinstance(epsilon, Tensor)
+        and not isinstance(temperature, Tensor)
+    ):
+        # The same but for rounding: what follows takes four times as long on a batch of 128 × 10, a fifth of a small
+        # mlp's step.
+        scaled = logits if temperature == 1 else logits / temperature
+        total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
+        return total / is_labelled(targets, ignore_index).sum().clamp(min=1)
     log_p = log_probs(logits, targets, ignore_index, scale=1 / temperature)
     losses = smoothed_cross_entropy(log_p, logits, epsilon, prior, temperature)
     weights = None if class_weights is None else weights_of_targets(class_weights, logits, targets, ignore_index)
