@@ -1,0 +1,343 @@
+"""The loop of `lossbench.training`, over R runs at once: tensors in, tensors out."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from lossbench.build import Experiment
+from lossbench.errors import DivergedError
+from lossbench.stacked.batches import Batch, Batches, stacked_inputs
+from lossbench.stacked.hyperparameters import bind, differing
+from lossbench.stacked.optimizers import KINDS
+from lossbench.stacked.weights import Weights
+from lossbench.training import Extras, State, Trained, diverged, fingerprint, finish
+
+
+class NotStackedError(Exception):
+    """These runs cannot be trained as one model, after all. Says why; each by itself may well be trained."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the runs that are trained together."""
+
+    experiment: Experiment
+    seed: int
+    teacher: nn.Module | None = None
+    state: State = field(default_factory=State)  # where to go on from; it is brought up to date in place
+
+
+class Checkpoints(Protocol):
+    """Whoever saves the runs while they are trained; `lossbench.training.Checkpoints` for many."""
+
+    def due(self) -> bool:
+        """Whether to save them now; asked between any two steps."""
+
+    def save(self, states: Sequence[State]) -> None:
+        """Save them."""
+
+
+def train_stacked(
+    runs: Sequence[Run],
+    *,
+    epochs: int,
+    batch_size: int,
+    keep: str = "best",
+    on_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
+    checkpoints: Checkpoints | None = None,
+) -> list[Trained | DivergedError]:
+    """Train runs that `lossbench.stacked.grouping` puts together, as `lossbench.training.train` does one of them.
+
+    Args:
+        runs: R, all at the same step of their training. Those of one seed share their data set.
+        epochs: times to go through the training split.
+        batch_size: examples per step of each run.
+        keep: `best` or `last`, of each run for itself.
+        on_epoch: called after each epoch with the mean row of history of the runs that have not diverged.
+        checkpoints: saves the states.
+
+    Returns:
+        What came of each run. One whose loss is no longer finite stops nobody else.
+
+    Raises:
+        NotStackedError: if torch.func cannot do it, or memory cannot hold it.
+    """
+    try:
+        stack = Stack(runs, epochs=epochs, batch_size=batch_size, keep=keep)
+        stack.rehearse()
+    except Exception as error:
+        raise NotStackedError(_said(error)) from error
+    for epoch in range(runs[0].state.epoch, epochs):
+        try:
+            stack.train_epoch(epoch, checkpoints)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise NotStackedError(_said(error)) from error
+        alive = stack.alive()
+        if not alive:
+            break
+        on_epoch(_mean([state.history[-1] for state in alive]))
+        if checkpoints is not None and checkpoints.due():
+            checkpoints.save(stack.brought_up_to_date())
+    return stack.trained()
+
+
+class Stack:
+    """R runs in training."""
+
+    def __init__(self, runs: Sequence[Run], *, epochs: int, batch_size: int, keep: str = "best") -> None:
+        """Stack what the runs have learned so far."""
+        self.runs, self.states = runs, [run.state for run in runs]
+        self.epochs, self.batch_size, self.keep = epochs, batch_size, keep
+        self.experiments = [run.experiment for run in runs]
+        self.network, self.device = self.experiments[0].network, self.experiments[0].device
+        self.initial = [fingerprint(dict(experiment.network.named_parameters())) for experiment in self.experiments]
+        for experiment, state in zip(self.experiments, self.states, strict=True):
+            if state.model:
+                experiment.model.load_state_dict(state.model)
+        self.weights = Weights([experiment.network for experiment in self.experiments])
+        optimizers = [experiment.optimizer for experiment in self.experiments]
+        self.optimizer = KINDS[type(optimizers[0])](optimizers, self.weights.flat)
+        if self.states[0].model:
+            self.optimizer.load([state.optimizer for state in self.states])
+        self.hyperparameters = differing(
+            [experiment.loss.function for experiment in self.experiments], self.device.name
+        )
+
+        seeds = list(dict.fromkeys(run.seed for run in runs))
+        self.first = [next(r for r, run in enumerate(runs) if run.seed == seed) for seed in seeds]  # run of each seed
+        self.seed_of = torch.tensor([seeds.index(run.seed) for run in runs], device=self.device.name)
+        self.extras = [Extras(runs[r].experiment, runs[r].teacher) for r in self.first]
+        of_seeds = [self.experiments[r] for r in self.first]
+        self.batches = Batches(of_seeds, seeds, self.extras)
+        self.val_inputs = stacked_inputs([experiment.dataset.val for experiment in of_seeds])
+        self.val_targets = torch.stack([experiment.dataset.val.targets for experiment in of_seeds])
+        self.steps = math.ceil(self.batches.examples / batch_size)
+        self.best = self.weights.flat.clone()
+        self.best_buffers = copy.deepcopy(self.weights.buffers)
+        self.best_accuracy = [state.best_accuracy for state in self.states]
+        for r, state in enumerate(self.states):
+            if state.best:
+                self._load_best(r, state.best)
+        self.errors: dict[int, DivergedError] = {}
+        self.losses = torch.empty(0)
+        self.started = 0.0
+
+    def rehearse(self) -> None:
+        """Try a step, and learn nothing from it.
+
+        Raises:
+            Exception: whatever torch.func cannot do with this model or loss: random numbers, branches on values.
+        """
+        kept = copy.deepcopy(self.weights.buffers)  # batch norms take note of what they see
+        self.network.train()
+        for extras in self.extras:
+            extras.epoch = 1
+        self.batches.begin_epoch(0, [None] * len(self.first))
+        self.look(self.batches.at(0, min(self.batch_size, self.batches.examples), 0))
+        for name, values in kept.items():
+            self.weights.buffers[name].copy_(values)
+
+    def train_epoch(self, epoch: int, checkpoints: Checkpoints | None = None) -> None:
+        """Go once through the training split, and look at validation."""
+        state = self.states[0]
+        self.started = time.perf_counter() - state.elapsed * len(self.runs)
+        self.network.train()
+        for extras in self.extras:
+            extras.epoch = epoch + 1
+        orders = self.batches.begin_epoch(epoch, [self.states[r].augmentation for r in self.first])
+        self.losses = torch.zeros(len(self.runs), self.steps, device=self.device.name)
+        first = 0 if state.losses is None else len(state.losses)
+        for r, of_run in enumerate(self.states):
+            if of_run.losses is not None:
+                self.losses[r, :first] = of_run.losses
+        total = self.epochs * self.steps
+        sizes = [self.batch_size] * (self.steps - 1) + [self.batches.examples - self.batch_size * (self.steps - 1)]
+        for done, size in enumerate(sizes[first:], first + 1):
+            step = epoch * self.steps + done - 1
+            batch = self.batches.at((done - 1) * self.batch_size, size, step)
+            losses, gradients = self.look(batch)
+            self.losses[:, done - 1] = losses
+            if done == self.steps:
+                norms = gradients.norm(dim=1)
+            factor = self.experiments[0].schedule(step, total)
+            self.optimizer.step(gradients, factor)
+            if done < self.steps and checkpoints is not None and checkpoints.due():
+                checkpoints.save(self.brought_up_to_date(done))
+        val_losses, accuracies = self._validate()
+        mean = (self.losses.double() @ torch.tensor(sizes).to(self.losses.device).double()) / self.batches.examples
+        seconds = (time.perf_counter() - self.started) / len(self.runs)
+        columns = zip(mean.tolist(), val_losses, accuracies.tolist(), norms.tolist(), strict=True)
+        rows = [
+            {
+                "epoch": epoch + 1,
+                "learning_rate": rate * factor,
+                "train_loss": train_loss,
+                "val_loss": val_loss,
+                "val_accuracy": accuracy,
+                "gradient_norm": norm,
+                "seconds": seconds,
+            }
+            for rate, (train_loss, val_loss, accuracy, norm) in zip(self.optimizer.base_rates, columns, strict=True)
+        ]
+        self._end_epoch(rows, orders)
+
+    def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the losses of a batch, [R], and their gradients, [R, P]."""
+        inputs, targets, extras = batch
+        parameters = self.weights.parameters()
+        common = {"epoch": self.extras[0].epoch} if "epoch" in self.extras[0].wanted else {}
+
+        def loss_of(
+            parameters: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+            inputs: Tensor,
+            targets: Tensor,
+            extras: dict[str, Tensor],
+            hyperparameters: dict[str, Tensor],
+        ) -> Tensor:
+            with self.device.autocast():
+                logits = functional_call(self.network, (parameters, buffers), (inputs,))
+            function = bind(self.experiments[0].loss.function, hyperparameters)
+            return function(logits.float(), targets, **extras, **common)
+
+        tensors = (self._of_runs(inputs), self._of_runs(targets), {k: self._of_runs(v) for k, v in extras.items()})
+        losses = vmap(loss_of)(parameters, self.weights.buffers, *tensors, self.hyperparameters)
+        # Each loss depends on its own run's parameters alone, so that the gradient of their sum is that of each.
+        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        return losses.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+
+    def _of_runs(self, values: Tensor) -> Tensor:
+        """What is one for each seed, one for each run."""
+        return values.expand(len(self.runs), *values.shape[1:]) if len(values) == 1 else values[self.seed_of]
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[list[float], Tensor]:
+        """Return the validation loss and accuracy of each run."""
+        self.network.eval()
+        parameters = self.weights.parameters()
+
+        def logits_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+            with self.device.autocast():
+                logits: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
+            return logits.float()
+
+        logits = torch.cat(
+            [
+                vmap(logits_of)(parameters, self.weights.buffers, self._of_runs(self.batches.normalised(part)))
+                for part in self.val_inputs.split(self.batch_size, 1)
+            ],
+            1,
+        )
+        losses = []
+        # One by one: it is once in an epoch, and a loss may compare every example with every other.
+        for experiment, s, of_run in zip(self.experiments, self.seed_of.tolist(), logits, strict=True):
+            val = experiment.dataset.val
+            more = self.extras[s].of(val, val.inputs, slice(None))
+            losses.append(experiment.loss.function(of_run, val.targets, **more))
+        targets = self.val_targets[self.seed_of]
+        return torch.stack(losses).tolist(), (logits.argmax(2) == targets).double().mean(1)
+
+    def _end_epoch(self, rows: Sequence[dict[str, float]], orders: Sequence[Tensor]) -> None:
+        better = torch.zeros(len(self.runs), dtype=torch.bool)
+        prints: dict[tuple[str, int], str] = {}
+        for r, (row, state, s) in enumerate(zip(rows, self.states, self.seed_of.tolist(), strict=True)):
+            if r in self.errors:
+                continue
+            if not math.isfinite(row["train_loss"]):
+                self.errors[r] = self._diverged(r, int(row["epoch"]))
+                continue
+            if self.keep == "last" or row["val_accuracy"] >= self.best_accuracy[r]:
+                self.best_accuracy[r], better[r] = row["val_accuracy"], True
+            state.history.append(row)
+            state.epoch, state.losses, state.augmentation, state.elapsed = int(row["epoch"]), None, None, 0.0
+            if (state.order, s) not in prints:
+                seen = f"{state.order}/{self.batch_size}/".encode() + orders[s].numpy().tobytes()
+                prints[state.order, s] = hashlib.sha256(seen).hexdigest()
+            state.order = prints[state.order, s]
+            state.seconds += row["seconds"]
+        better = better.to(self.best.device)
+        self.best[better] = self.weights.flat[better]
+        for name, values in self.weights.buffers.items():
+            self.best_buffers[name][better] = values[better]
+
+    def _diverged(self, r: int, epoch: int) -> DivergedError:
+        history = self.states[r].history
+        before = history[-1]["train_loss"] if history else math.nan
+        schedule, total = self.experiments[r].schedule, self.epochs * self.steps
+        first = (epoch - 1) * self.steps
+        rates = [self.optimizer.base_rates[r] * schedule(first + i, total) for i in range(self.steps)]
+        return DivergedError(diverged(self.losses[r].tolist(), rates, epoch, before))
+
+    def alive(self) -> list[State]:
+        """Return the states of the runs that have not diverged."""
+        return [state for r, state in enumerate(self.states) if r not in self.errors]
+
+    def brought_up_to_date(self, done: int = 0) -> list[State]:
+        """Write what the runs have learned into their states, as `lossbench.training` would have left them.
+
+        Args:
+            done: steps done of an epoch that is under way.
+
+        Returns:
+            The states of the runs that have not diverged.
+        """
+        for r, (run, state, s) in enumerate(zip(self.runs, self.states, self.seed_of.tolist(), strict=True)):
+            state.model = self._model(r, self.weights.flat, self.weights.buffers)
+            state.best = self._model(r, self.best, self.best_buffers) if self.best_accuracy[r] >= 0 else {}
+            state.best_accuracy = self.best_accuracy[r]
+            state.optimizer = self._optimizer(r, run.experiment)
+            if done:
+                state.losses = self.losses[r, :done].clone()
+                state.augmentation = self.batches.generators[s].get_state()
+                state.elapsed = (time.perf_counter() - self.started) / len(self.runs)
+        return self.alive()
+
+    def _model(self, r: int, flat: Tensor, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+        own = self.weights.row(r, flat, buffers)
+        whole: dict[str, Tensor] = self.experiments[r].model.state_dict()
+        return {name: own.get(name.removeprefix("network."), value) for name, value in whole.items()}
+
+    def _load_best(self, r: int, best: dict[str, Tensor]) -> None:
+        names = {f"network.{name}" for name in self.weights.shapes}
+        self.best[r] = torch.cat([best[f"network.{name}"].flatten() for name in self.weights.shapes])
+        for name, value in best.items():
+            if name not in names and name.removeprefix("network.") in self.best_buffers:
+                self.best_buffers[name.removeprefix("network.")][r] = value
+
+    def _optimizer(self, r: int, experiment: Experiment) -> dict[str, Any]:
+        kept = {name: self.weights.split(values[r]) for name, values in self.optimizer.kept.items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        for i in range(len(self.weights.shapes) if kept else 0):
+            # A counter for each parameter: torch.optim counts each up in place.
+            steps = {"step": torch.tensor(float(self.optimizer.steps))} if self.optimizer.steps else {}
+            state[i] = {**steps, **{name: parts[i] for name, parts in kept.items()}}
+        return {"state": state, "param_groups": experiment.optimizer.state_dict()["param_groups"]}
+
+    def trained(self) -> list[Trained | DivergedError]:
+        """Return what came of each run."""
+        self.brought_up_to_date()
+        results: list[Trained | DivergedError] = []
+        for r, (run, initial) in enumerate(zip(self.runs, self.initial, strict=True)):
+            if r in self.errors:
+                results.append(self.errors[r])
+            else:
+                results.append(finish(run.experiment, run.state, run.seed, initial))
+        return results
+
+
+def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def _said(error: Exception) -> str:
+    return f"stacked, {type(error).__name__}: {error}".strip().splitlines()[0]

@@ -1,0 +1,220 @@
+"""`hydra/launcher=stacked`: the same results, stored like any others."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Lossbench, compose, read_json
+
+from lossbench import checkpoints, config, run
+from lossbench.launchers import stacked
+from lossbench.progress import Silent
+from lossbench.stacked import training
+from lossbench.store import Store
+
+STACKED = "hydra/launcher=stacked"
+QUICK = ("dataset=wine", "model=mlp", "model.hidden=[8]", "batch_size=32", "epochs=2", "device=cpu", "device.threads=1")
+FOUR = ("loss=label_smoothing", "loss.epsilon=0,0.2", "seed=0,1")
+
+
+def numbers(folder: Path) -> dict[str, dict[str, float]]:
+    """Test metrics before calibration, by run."""
+    found = sorted((folder / "runs").glob("*/metrics.json"))
+    return {path.parent.name: read_json(path)["test"]["raw"] for path in found}
+
+
+def environments(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted((folder / "runs").glob("*/environment.json"))]
+
+
+def assert_clean(folder: Path) -> None:
+    assert not list((folder / "runs").glob("*.partial"))
+    assert not list((folder / "claims").iterdir())
+
+
+def test_a_stacked_sweep_is_the_sequential_one(lossbench: Lossbench, tmp_path: Path) -> None:
+    alone = lossbench("train", *QUICK, *FOUR, "results_dir=alone")
+    together = lossbench("train", *QUICK, *FOUR, "results_dir=together", STACKED)
+    assert (alone.returncode, together.returncode) == (0, 0), together.stderr
+    assert [line.split()[0] for line in alone.stdout.splitlines()] == [
+        line.split()[0] for line in together.stdout.splitlines()
+    ]
+    assert "wine-mlp-label_smoothing: 4 runs stacked: 2 epochs" in together.stderr
+    expected, found = numbers(tmp_path / "alone"), numbers(tmp_path / "together")
+    assert found.keys() == expected.keys()
+    assert len(found) == 4
+    for name, metrics in expected.items():
+        smooth = {key: metrics[key] for key in ("accuracy", "nll", "brier_score")}
+        assert {key: found[name][key] for key in smooth} == pytest.approx(smooth, abs=1e-5)
+    for one, other in zip(environments(tmp_path / "together"), environments(tmp_path / "alone"), strict=True):
+        assert one["stacked"] == 4
+        assert "stacked" not in other
+        assert one["fingerprints"] == other["fingerprints"]
+        assert one.keys() - {"stacked"} == other.keys()
+    assert_clean(tmp_path / "together")
+    with next((tmp_path / "together/runs").glob("*/history.csv")).open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def test_finished_runs_are_skipped_and_force_trains_them_again(lossbench: Lossbench, tmp_path: Path) -> None:
+    assert lossbench("train", *QUICK, *FOUR, "seed=0", STACKED).returncode == 0
+    again = lossbench("train", *QUICK, *FOUR, "seed=range(3)", STACKED)
+    assert again.stderr.count("skipped") == 2
+    assert again.stderr.count("finished") == 4
+    forced = lossbench("train", *QUICK, *FOUR, "seed=range(3)", STACKED, "--force")
+    assert forced.stderr.count("finished") == 6
+    assert {environment["stacked"] for environment in environments(tmp_path / "results")} == {6}
+
+
+def test_what_is_not_stacked_is_trained_by_itself_and_says_why(lossbench: Lossbench) -> None:
+    answer = lossbench("train", *QUICK, "loss=cross_entropy,online_label_smoothing", "seed=range(4)", STACKED)
+    assert answer.returncode == 0, answer.stderr
+    assert "wine-mlp-cross_entropy: 4 runs stacked" in answer.stderr
+    assert "one after another, 4 runs: a loss with a state is not stacked" in answer.stderr
+    assert len(answer.stdout.splitlines()) == 8
+
+
+def test_a_few_runs_are_not_worth_a_stack_on_a_cpu(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *QUICK, "seed=range(3)", STACKED)
+    assert "one after another, 3 runs: fewer than 4 runs" in answer.stderr
+    assert all("stacked" not in environment for environment in environments(tmp_path / "results"))
+
+
+def test_max_runs_divides_a_group_into_stacks_of_about_the_same_size(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *QUICK, "seed=range(9)", STACKED, "hydra.launcher.max_runs=5")
+    assert answer.returncode == 0, answer.stderr
+    assert sorted(environment["stacked"] for environment in environments(tmp_path / "results")) == [4] * 4 + [5] * 5
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_wrong_max_runs_is_refused_before_anything_is_written(
+    lossbench: Lossbench, tmp_path: Path, value: str
+) -> None:
+    answer = lossbench("train", *QUICK, *FOUR, STACKED, f"hydra.launcher.max_runs={value}")
+    assert answer.returncode == 2
+    assert "max_runs" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_one_that_diverges_fails_alone_and_is_not_tried_again(lossbench: Lossbench, tmp_path: Path) -> None:
+    sweep = (*QUICK, "optimizer.learning_rate=0.01,0.1,0.2,0.3,1e20", STACKED)
+    answer = lossbench("train", *sweep)
+    assert answer.returncode == 1
+    assert "1 of 5 runs failed" in answer.stderr
+    assert len(numbers(tmp_path / "results")) == 4
+    (failure,) = (tmp_path / "results/runs").glob("*.partial/failure.json")
+    assert read_json(failure)["error"] == "DivergedError"
+    assert "the loss became" in read_json(failure)["message"]
+    again = lossbench("train", *sweep)
+    assert again.returncode == 1
+    assert again.stderr.count("skipped") == 4
+    assert "it failed before" in again.stderr
+
+
+def test_students_are_stacked_after_their_teachers(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *QUICK, "loss=distillation", "loss.temperature=1,4", "seed=0,1", STACKED)
+    assert answer.returncode == 0, answer.stderr
+    found = {environment.get("stacked") for environment in environments(tmp_path / "results")}
+    assert found == {4, None}  # two teachers, trained one by one
+    assert len(numbers(tmp_path / "results")) == 6
+
+
+def test_an_interrupted_stack_goes_on_as_a_stack(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = (*QUICK, *FOUR, "epochs=3", STACKED)
+    assert lossbench("train", *sweep, "results_dir=calm").returncode == 0
+    looks = iter(range(100))
+
+    def due(self: Any) -> bool:
+        if next(looks) == 5:  # 127 examples are 4 batches of 32: in the second epoch
+            self.stop = KeyboardInterrupt()
+        return self.stop is not None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.Checkpoints, "due", due)
+        stopped = lossbench("train", *sweep)
+    assert stopped.returncode == 130
+    assert "goes on" in stopped.stderr
+    assert len(list((tmp_path / "results/runs").glob("*.partial/checkpoint.pt"))) == 4
+    assert lossbench("train", *sweep).returncode == 0
+    assert numbers(tmp_path / "results") == numbers(tmp_path / "calm")
+    assert {environment["stacked"] for environment in environments(tmp_path / "results")} == {4}
+    assert_clean(tmp_path / "results")
+
+
+def test_what_is_trained_but_not_stored_is_saved_when_it_is_asked_to_stop(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = iter(range(100))
+
+    def due(self: Any) -> bool:
+        if len(list((tmp_path / "results/runs").glob("*/metrics.json"))) == 1:
+            self.stop = KeyboardInterrupt()
+        return self.stop is not None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.Checkpoints, "due", due)
+        assert lossbench("train", *QUICK, *FOUR, STACKED).returncode == 130
+    store = Store(tmp_path / "results")
+    assert len(store.run_ids()) == 1
+    left = [path.name.removesuffix(".partial") for path in store.runs.glob("*.partial")]
+    assert [state.epoch for name in left if (state := store.load_checkpoint(name))] == [2, 2, 2]
+    monkeypatch.setattr(training.Stack, "train_epoch", lambda *_: next(stored))  # is not called: they are trained
+    assert lossbench("train", *QUICK, *FOUR, STACKED).returncode == 0
+    assert next(stored) == 0
+    assert_clean(tmp_path / "results")
+
+
+def test_runs_that_another_process_trains_are_left_to_it(tmp_path: Path) -> None:
+    runs = [compose(*QUICK, f"seed={seed}", f"results_dir={tmp_path}") for seed in range(5)]
+    store = Store(tmp_path)
+    with store.claim(config.run_id(runs[0]), wait=False):
+        outcomes = stacked.train_sweep([(settings, ()) for settings in runs], Task(wait=False), None)
+    assert [outcome.status for outcome in outcomes] == ["claimed", *["finished"] * 4]
+    assert not list((tmp_path / "runs").glob("*.partial"))
+
+
+def test_where_memory_does_not_hold_a_stack_they_are_trained_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError("can't allocate memory")
+
+    monkeypatch.setattr(training.Stack, "look", full)
+    runs = [compose(*QUICK, f"seed={seed}", f"results_dir={tmp_path}") for seed in range(4)]
+    task = Task()
+    outcomes = stacked.train_sweep([(settings, ()) for settings in runs], task, None)
+    assert [outcome.status for outcome in outcomes] == ["finished"] * 4
+    assert task.display.notes == ["one after another, 4 runs: stacked, MemoryError: can't allocate memory"]
+
+
+def test_the_same_run_twice_is_trained_once(tmp_path: Path) -> None:
+    runs = [compose(*QUICK, f"seed={seed}", f"results_dir={tmp_path}") for seed in (0, 1, 2, 3, 0)]
+    outcomes = stacked.train_sweep([(settings, ()) for settings in runs], Task(), None)
+    assert [outcome.status for outcome in outcomes] == [*["finished"] * 4, "skipped"]
+    assert all(math.isfinite(outcome.objective) for outcome in outcomes)
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class Task:
+    """As `lossbench.sweep` has it."""
+
+    def __init__(self, wait: bool = True) -> None:
+        self.policy, self.display = run.Policy(wait=wait), Listening()
+
+    def __call__(self, settings: config.Config, overrides: tuple[str, ...], turn: int) -> Any:
+        return run.execute(settings, wait=self.policy.wait, display=self.display, overrides=overrides)
