@@ -182,18 +182,28 @@ def fit_isotonic(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -
     The floor is our own; scikit-learn's `CalibratedClassifierCV` has none, and agrees where no f_k is 0 and where all
     are.
     """
-    from sklearn.isotonic import IsotonicRegression  # a second to import, which `lossbench report` need not pay
-
     predictions = read(logits, targets, ignore_index)
     log_probs, classes = predictions.log_probs, predictions.classes
     num_examples, num_classes = log_probs.shape
     probs = np.exp(log_probs, order="F")
     curves = []
     for k in range(num_classes):
-        fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
-        fitted.fit(probs[:, k], (classes == k).astype(np.float64))
-        curves.append((fitted.X_thresholds_, fitted.y_thresholds_))
+        before, which, counts = np.unique(probs[:, k], return_inverse=True, return_counts=True)
+        shares = np.bincount(which, weights=classes == k) / counts
+        curves.append(_isotonic(before, shares, counts))
     return IsotonicCalibration(tuple(curves), 1 / (num_examples * num_classes))
+
+
+def _isotonic(
+    before: NDArray[np.float64], shares: NDArray[np.float64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The rising function nearest to the shares, by the points where it bends."""
+    from scipy.optimize import isotonic_regression  # slow to import, and a report fits nothing
+
+    after = np.asarray(isotonic_regression(shares, weights=counts).x)
+    flat = np.zeros(len(after), dtype=bool)
+    flat[1:-1] = (after[1:-1] == after[:-2]) & (after[1:-1] == after[2:])
+    return before[~flat], after[~flat]
 
 
 # Logits and targets of the validation split → what maps logits to calibrated log-probabilities. Each run is reported

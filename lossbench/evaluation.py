@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from lossbench import calibration, checksums, curves, links, metrics
 from lossbench.domains import Interval
@@ -87,7 +89,18 @@ def fit(
         A function from log-probabilities to log-probabilities. `raw` makes those of each example sum to 1, which
         what comes through a sigmoid does not.
     """
-    return links.softmax if name == "raw" else calibration.FITS[name](log_probs["val"], predictions["val_targets"])
+    if name == "raw":
+        return links.softmax
+    with _linear_algebra().limit(limits=1, user_api="blas"):
+        return calibration.FITS[name](log_probs["val"], predictions["val_targets"])
+
+
+@functools.lru_cache(maxsize=1)
+def _linear_algebra() -> ThreadpoolController:
+    """The libraries below numpy and scipy, whose threads wait for each other far longer than a fit of ours takes."""
+    import scipy.linalg  # noqa: F401 - it brings one of them
+
+    return ThreadpoolController()
 
 
 def calibrated_log_probs(

@@ -6,6 +6,7 @@ second schema to keep in step: `epsilon: Annotated[float, UNIT]` is what rejects
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,10 +15,24 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from lossbench.domains import Interval
 from lossbench.errors import ConfigError, did_you_mean
 
+# A sweep asks the same few functions thousands of times.
+_signature: Callable[[Any], inspect.Signature] = functools.lru_cache(maxsize=1024)(inspect.signature)
 
-def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+
+def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Return a function's parameters by name."""
-    return dict(inspect.signature(function).parameters)
+    try:
+        return _signature(function).parameters
+    except TypeError:  # a callable that cannot be looked up, for it has no hash
+        return inspect.signature(function).parameters
+
+
+def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
+    annotated: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    try:
+        return get_type_hints(annotated, include_extras=True) if inspect.isroutine(annotated) else {}
+    except NameError:  # annotations of a user's own that only a type checker can read
+        return {}
 
 
 def takes_any(function: Callable[..., Any]) -> bool:
@@ -39,11 +54,7 @@ def check(function: Callable[..., Any], values: Mapping[str, Any], where: str, g
     """
     known = parameters(function)
     settable = [name for name in known if name not in given]
-    annotated: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
-    try:
-        hints = get_type_hints(annotated, include_extras=True) if inspect.isroutine(annotated) else {}
-    except NameError:  # annotations of a user's own that only a type checker can read
-        hints = {}
+    hints = _hints(function)
     for name, value in values.items():
         if name not in settable and not takes_any(function):
             raise ConfigError(f"{where} has no key '{name}'{did_you_mean(name, settable)}")
