@@ -145,18 +145,23 @@ def _check_node(node: Any, group: str, where: str) -> None:
 def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     """The function that a node names, by way of Hydra and its list of what may not be called."""
     try:
-        partial: functools.partial[Any] = instantiate({"_target_": node["_target_"], "_partial_": True})
+        return _located(node["_target_"])
     except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ConfigError(f"{where}._target_={node['_target_']} cannot be used: {reason}") from error
+        reason = f"cannot be used: {' '.join(str(error.__cause__ or error).split())}"
+    except ConfigError as error:
+        reason = str(error)
+    raise ConfigError(f"{where}._target_={node['_target_']} {reason}")
+
+
+@functools.lru_cache(maxsize=1024)  # Hydra takes milliseconds, and every run of a sweep names the same few
+def _located(target: str) -> Callable[..., Any]:
+    partial: functools.partial[Any] = instantiate({"_target_": target, "_partial_": True})
     if partial.keywords or partial.args:
-        raise ConfigError(f"{where}._target_={node['_target_']} is a functools.partial: name the function it calls")
+        raise ConfigError("is a functools.partial: name the function it calls")
     try:
         parameters(partial.func)
     except (TypeError, ValueError) as error:  # of some that are written in C
-        raise ConfigError(
-            f"{where}._target_={node['_target_']} says nothing of its parameters: wrap it in a function of your own"
-        ) from error
+        raise ConfigError("says nothing of its parameters: wrap it in a function of your own") from error
     return partial.func
 
 

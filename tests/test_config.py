@@ -209,3 +209,35 @@ def test_how_a_run_is_measured_is_no_part_of_its_id_and_its_teacher_is_measured_
     assert other["metrics"] == {"n_bins": 10, "threshold": 0.5}
     assert config.run_id(plain) == config.run_id(other)
     assert config.teacher_config(other)["metrics"] == other["metrics"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=label_smoothing", "loss.epsilon=0,0.1", "seed=0,1"],
+        ["loss=label_smoothing,focal", "seed=1,0", "model=mlp,linear"],
+        ["loss=focal", "loss.gamma=1,2", "optimizer=adamw", "model.hidden=[8],[8,4]", "device.threads=null,1"],
+        ["loss=distillation", "loss.temperature=1,2", "teacher.loss=focal,label_smoothing", "teacher.epochs=2,3"],
+        ["loss=sum", "loss.first=focal,dice", "metrics.n_bins=10,20", "hydra.verbose=false"],
+        ["loss=class_weighted", "loss.class_weights=inverse,null,[1,2,3]"],
+        ["+metrics.mine={a:1},{b:2}", "seed=3,4"],
+    ],
+)
+def test_runs_of_a_sweep_that_share_a_composition_are_what_hydra_composes(overrides: list[str]) -> None:
+    with config.session() as hydra:
+        plan = hydra.plan(overrides)
+        alone = [hydra.hydra.config_loader.load_sweep_config(plan.master, list(job)) for job in plan.jobs]
+    assert plan.runs == [config.resolve(each, each.hydra.runtime.choices) for each in alone]
+    assert list(plan.typed) == [tuple(each.hydra.overrides.task) for each in alone]
+    assert len(alone) > 1
+
+
+def test_a_composition_is_shared_by_runs_that_differ_in_values_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with config.session() as hydra:
+        loader, composed = type(hydra.hydra.config_loader), []
+        original = loader.load_sweep_config
+        monkeypatch.setattr(
+            loader, "load_sweep_config", lambda self, master, job: composed.append(job) or original(self, master, job)
+        )
+        hydra.plan(["loss=label_smoothing,focal", "seed=range(50)"])
+    assert len(composed) == 2  # one for each loss
