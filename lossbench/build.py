@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,8 +101,18 @@ def _naming(config: Config, group: str) -> Iterator[None]:
     except (LossbenchError, OSError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise ConfigError(f"{group}={config[group]['name']} cannot be built: {type(error).__name__}: {said}") from error
+        raise ConfigError(f"{group}={config[group]['name']} cannot be built: {said(error, config[group])}") from error
+
+
+def said(error: Exception, node: Config) -> str:
+    """What an error says in a line, and where in the package of a group's function it arose, unless that is ours."""
+    package = node["_target_"].split(".")[0]
+    places = [
+        f" at {Path(frame.f_code.co_filename).name}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if package != "lossbench" and frame.f_globals.get("__name__", "").split(".")[0] == package
+    ]
+    return f"{type(error).__name__}{places[-1] if places else ''}: {error}".splitlines()[0]
 
 
 def build_device(config: Config) -> Device:

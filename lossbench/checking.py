@@ -6,8 +6,8 @@ The only caller of `hydra.utils.instantiate`, which finds functions and refuses 
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 
 from lossbench import metrics
 from lossbench.catalogue import conf_dir, targets
+from lossbench.checksums import digest
 from lossbench.config import Config, learns_new_classes
 from lossbench.data.prepare import prepare
 from lossbench.errors import ConfigError
@@ -145,7 +146,7 @@ def _check_node(node: Any, group: str, where: str) -> None:
 def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     """The function that a node names, by way of Hydra and its list of what may not be called."""
     try:
-        return _located(node["_target_"])
+        return _located(node["_target_"], _module(node["_target_"]))
     except InstantiationException as error:
         reason = f"cannot be used: {' '.join(str(error.__cause__ or error).split())}"
     except ConfigError as error:
@@ -153,8 +154,13 @@ def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     raise ConfigError(f"{where}._target_={node['_target_']} {reason}")
 
 
+def _module(target: Any) -> object:
+    """The module as it is loaded now: after it is loaded anew, its functions are others."""
+    return sys.modules.get(str(target).rpartition(".")[0]) or object()
+
+
 @functools.lru_cache(maxsize=1024)  # Hydra takes milliseconds, and every run of a sweep names the same few
-def _located(target: str) -> Callable[..., Any]:
+def _located(target: str, module: object) -> Callable[..., Any]:
     partial: functools.partial[Any] = instantiate({"_target_": target, "_partial_": True})
     if partial.keywords or partial.args:
         raise ConfigError("is a functools.partial: name the function it calls")
@@ -169,7 +175,7 @@ def sources(config: Config) -> dict[str, str]:
     """Return a hash of each file outside the libraries that a configuration's functions are written in.
 
     A function of the user's own is named by its path, not by what it does: what it was when a run was trained is on
-    the run's record.
+    the run's record. So is the file of weights that `model.weights` names, if it does and is there.
     """
     found: dict[str, str] = {}
     for node in nodes({group: config[group] for group in _GIVEN}):
@@ -178,7 +184,10 @@ def sources(config: Config) -> dict[str, str]:
         library = written.__module__.partition(".")[0] in ("lossbench", "torch", "torchvision")
         path = None if library else inspect.getsourcefile(written)
         if path is not None:
-            found[str(node["_target_"])] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            found[str(node["_target_"])] = digest(Path(path))
+    weights = config["model"].get("weights")
+    if isinstance(weights, str) and Path(weights).expanduser().is_file():
+        found["model.weights"] = digest(Path(weights).expanduser())
     return found
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any, Generic, TypeVar
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Generic, TypeVar
 
-from lossbench.errors import Terminated
+from lossbench.errors import one_line
+from lossbench.stopping import Stop, remembered
 
 EVERY = 10.0  # seconds
 SHARE = 0.02  # of the time at most
-
-# What a user, a shell or a cluster sends to end a process, with what Python does then if nobody asked for more.
-STOPS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-
+LONGEST = 600.0  # seconds: a disk that stalled once may not cost hours
 
 Saved = TypeVar("Saved")  # the state of a run, or those of runs that are trained as one
 
@@ -24,43 +21,45 @@ Saved = TypeVar("Saved")  # the state of a run, or those of runs that are traine
 class Checkpoints(Generic[Saved]):
     """Saves a run between two of its steps, and ends it there when it is asked to stop.
 
-    A second signal ends it at once, wherever it is, and so does the first where another library handles signals or
-    another thread than the main one trains: the checkpoint before is what is left then.
+    What fails while a stop is asked for is recorded, and then it stops all the same. A second signal ends it at once,
+    wherever it is, and so does the first where another library handles signals: the checkpoint before is what is left
+    then.
     """
 
-    def __init__(self, write: Callable[[Saved], None]) -> None:
+    def __init__(
+        self, write: Callable[[Saved], None], failed: Callable[[Exception], object] = lambda error: None
+    ) -> None:
         """Start the clock.
 
         Args:
             write: saves a state.
+            failed: records what went wrong, where that is not raised because the run was asked to stop.
         """
-        self.write = write
+        self.write, self.failed = write, failed
         self.saved, self.pause = time.monotonic(), EVERY
-        self.stop: BaseException | None = None  # what to raise once the state is saved
-        self.handled: list[signal.Signals] = []
+        self.asked = Stop()
+        self.signals = ExitStack()
+
+    @property
+    def stop(self) -> BaseException | None:
+        """What to raise once the state is saved."""
+        return self.asked.error
 
     def __enter__(self) -> Checkpoints[Saved]:
         """Take the signals that nobody else has taken."""
-        if threading.current_thread() is threading.main_thread():
-            self.handled = [name for name, default in STOPS.items() if signal.getsignal(name) == default]
-            for name in self.handled:
-                signal.signal(name, self._asked_to_stop)
+        self.asked = self.signals.enter_context(remembered())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
-        for name in self.handled:
-            signal.signal(name, STOPS[name])
-        if self.stop is not None and error is None:  # it came after the last look at it
-            raise self.stop
-
-    def _asked_to_stop(self, number: int, frame: FrameType | None) -> Any:
-        error = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
-        if self.stop is not None:
-            raise error
-        self.stop = error
+        """Give the signals back, and stop if that was asked for since the last look at it."""
+        self.signals.close()
+        if self.stop is None or not (error is None or isinstance(error, Exception)):
+            return
+        if error is not None:
+            self.failed(error)
+        raise self.stop from error
 
     def due(self) -> bool:
         """Whether it is time to save."""
@@ -73,8 +72,15 @@ class Checkpoints(Generic[Saved]):
             KeyboardInterrupt: if the run was asked to stop, once it is saved.
         """
         begun = time.monotonic()
-        self.write(state)
+        try:
+            self.write(state)
+        except Exception as error:
+            if self.stop is None:
+                raise
+            # Not a failure of the run, which would have gone on.
+            self.stop.add_note(f"its checkpoint cannot be written ({one_line(str(error))}): the one before counts")
+            raise self.stop from error
         self.saved = time.monotonic()
-        self.pause = max(EVERY, (self.saved - begun) / SHARE)
+        self.pause = min(max(EVERY, (self.saved - begun) / SHARE), LONGEST)
         if self.stop is not None:
             raise self.stop

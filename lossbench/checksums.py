@@ -21,6 +21,7 @@ from lossbench.errors import StoreError
 from lossbench.record import read_json
 
 NAME = "checksums.json"
+KEPT = "checksums"  # in environment.json: whether the run was made with them
 OF_A_RUN = (
     "config.yaml",
     "metrics.json",

@@ -10,14 +10,18 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lossbench.errors import StoreError
+
 LOOKS = (0.001, 0.005, 0.02)  # seconds between tries: a look at a claim takes microseconds
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EINVAL)  # a link, a folder, a socket, a pipe
 
 
 @contextmanager
@@ -30,10 +34,19 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
 
     Returns:
         Whether it is ours.
+
+    Raises:
+        StoreError: where something stands in the file's place that is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with path.open("a+", encoding="utf-8") as file:
+        try:
+            descriptor = _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
+            raise StoreError(f"{path} should be a file that says who trains the run, and is none; remove it") from error
+        with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
             try:
                 _lock(file.fileno(), wait=wait)
             except BlockingIOError:
@@ -61,21 +74,31 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
 def holder(path: Path) -> str:
     """Say who holds a claim, as far as its file tells; empty where there is none."""
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        with os.fdopen(_open(path, os.O_RDONLY), encoding="utf-8") as file:
+            return file.read()
+    except OSError:
         return ""
 
 
 def held(path: Path) -> bool:
     """Whether a process that is alive holds a claim."""
     try:
-        with path.open("r", encoding="utf-8") as file:
+        with os.fdopen(_open(path, os.O_RDONLY), encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:  # not there, not ours to open, or on a file system without locks
         return False
     return False
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a claim; not what a link in a stranger's store leads to, and no pipe, which would wait for ever."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "no regular file", str(path))
 
 
 def _lock(descriptor: int, *, wait: bool) -> None:
@@ -96,7 +119,7 @@ def _lock(descriptor: int, *, wait: bool) -> None:
 
 def _is_still(path: Path, descriptor: int) -> bool:
     try:
-        there = path.stat()
+        there = path.lstat()
     except FileNotFoundError:
         return False
     ours = os.fstat(descriptor)

@@ -6,15 +6,16 @@ The only file that touches Hydra's internals: its config loader, its override pa
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -34,6 +35,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from lossbench import stopping
 from lossbench.catalogue import conf_dir
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE
 from lossbench.errors import ConfigError, WorkersError, did_you_mean
@@ -44,6 +46,7 @@ from lossbench.identity import learns_new_classes as learns_new_classes
 from lossbench.identity import run_id as run_id
 from lossbench.identity import teacher_config as teacher_config
 from lossbench.record import check_plain
+from lossbench.stopping import Stop
 
 GROUPS = ("dataset", "model", "loss", "optimizer", "schedule", "device")
 VALUES = ("seed", "epochs", "batch_size", "keep", "results_dir")
@@ -171,7 +174,9 @@ class Session:
         Raises:
             WorkersError: if a process that trains was killed.
         """
-        with explained():
+        # Other launchers' processes are theirs to end.
+        joblib = str(plan.master.hydra.launcher._target_).endswith(".JoblibLauncher")
+        with explained(), stopping.passed_on() if joblib else nullcontext(Stop()) as stop:
             if plan.runs is None:
                 batches = self.hydra.multirun(
                     "config", Job(task), self._translate(overrides), with_log_configuration=False
@@ -187,7 +192,8 @@ class Session:
                 config=plan.master,
             )
             try:
-                return [job.return_value for job in launcher.launch(plan.jobs, initial_job_idx=0)]
+                jobs = _UntilStopped(plan.jobs, stop)
+                return [job.return_value for job in launcher.launch(jobs, initial_job_idx=0)]
             except BrokenProcessPool as error:
                 raise WorkersError(
                     "one of the processes that trained was killed, perhaps for lack of memory"
@@ -217,6 +223,17 @@ def _is_plain(override: Override) -> bool:
         return False
     known = first in (*GROUPS, "teacher", "metrics") if rest else first in VALUES
     return known and "/" not in override.key_or_group and not isinstance(override.value(), dict)
+
+
+class _UntilStopped(list[Sequence[str]]):
+    """The jobs of a sweep, of which joblib takes a few at a time: no more of them once the sweep is asked to stop."""
+
+    def __init__(self, jobs: Sequence[Sequence[str]], stop: Stop) -> None:
+        super().__init__(jobs)
+        self.stop = stop
+
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        return takewhile(lambda job: self.stop.error is None, super().__iter__())
 
 
 @dataclass(frozen=True)
@@ -287,6 +304,12 @@ def _check_plugins(master: DictConfig) -> None:
         target = str(master.hydra[part].get("_target_"))
         if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
             raise ConfigError(f"hydra.{part}._target_={target} is no {part}; choose one by its name: hydra/{part}=…")
+        try:
+            importlib.import_module(target.rpartition(".")[0])
+        except Exception as error:
+            choice = master.hydra.runtime.choices.get(f"hydra/{part}")
+            said = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"the plugin of hydra/{part}={choice} cannot be imported ({said})") from error
     most = master.hydra.launcher.get("max_runs")
     if isinstance(most, int) and most < 1:
         raise ConfigError(f"hydra.launcher.max_runs must lie in {AT_LEAST_ONE}, or be null; got {most}")

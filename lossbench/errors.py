@@ -8,6 +8,7 @@ LossbenchError
 │   ├── StoreError      a stored run that is missing or unreadable
 │   └── ShapeError      tensors that do not fit together (also a ValueError)
 └── RunError            a run failed while it trained: exit code 1, the others go on
+    ├── CheckpointError its checkpoint is damaged, or of other data or code
     ├── DivergedError   the loss became nan or infinite
     ├── TeacherError    a student has no teacher, for that failed
     └── WorkersError    the processes of a sweep were killed: all of it stops, the same command goes on
@@ -55,6 +56,10 @@ class ShapeError(RequestError, ValueError):
 
 class RunError(LossbenchError):
     """A run failed while it trained."""
+
+
+class CheckpointError(RunError):
+    """A run cannot go on from its checkpoint."""
 
 
 class DivergedError(RunError):

@@ -17,8 +17,8 @@ from lossbench.domains import Interval
 from lossbench.errors import ConfigError, DataError, StoreError, did_you_mean
 from lossbench.metrics.inputs import read
 from lossbench.predictions import IGNORE_INDEX, of_run
-from lossbench.record import SPLITS
-from lossbench.store import Store
+from lossbench.record import SPLITS, numbers
+from lossbench.store import Store, Version
 
 TRIED = Interval(1e-6, 1e6)  # temperatures of a curve; logits over a smaller one may be no finite numbers
 MOST_TRIED = Interval(1, 10_000)
@@ -244,6 +244,7 @@ class Change:
     new: Sequence[str]
     gone: Sequence[str]
     options: Mapping[str, tuple[float, float]]  # before and after, of those that are set to something else
+    version: Version  # of the run that was measured
     mended: bool = False  # the file is not what the run wrote, and is made again
 
     def __bool__(self) -> bool:
@@ -316,8 +317,9 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
         RequestError: if the run has no predictions, or they or its metrics.json are damaged. Of a metrics.json that is
             not what the run wrote, that is so if it cannot be read or holds what predictions do not tell.
     """
+    version = store.version(run_id)
     content = store.metrics(run_id)
-    mended = _check_can_be_mended(store, run_id, content)
+    mended = _check_can_be_mended(store, run_id, content, options)
     predictions, link = of_run(store, run_id)
     try:
         recorded = recorded_options(content)
@@ -325,7 +327,8 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise StoreError(f"{store.path(run_id) / 'metrics.json'} is damaged: {type(error).__name__} {error}") from error
     known = {option: value for option, value in recorded.items() if option in metrics.OPTIONS}
-    measured = {**content, **measure(predictions, link, {**known, **options})}
+    again = measure(predictions, link, {**known, **options})
+    measured = {**again, "beside": {}} if mended else {**content, **again}  # nothing else of a damaged file
     after = dict(_values(measured))
     set_before = {option: (recorded.get(option, math.nan), value) for option, value in measured["options"].items()}
     return Change(
@@ -339,34 +342,51 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
         [name for name in after if name not in before] + ([] if stored_reliability(content) else ["reliability"]),
         [name for name in before if name not in after],
         {option: (one, other) for option, (one, other) in set_before.items() if one != other},
+        version,
         mended,
     )
 
 
-def _check_can_be_mended(store: Store, run_id: str, content: Mapping[str, Any]) -> bool:
+def _check_can_be_mended(store: Store, run_id: str, content: Mapping[str, Any], options: Mapping[str, float]) -> bool:
     """Whether a metrics.json is not what the run wrote, and yet all of it follows from the predictions and the config.
 
     Raises:
-        StoreError: if it is not what the run wrote and holds more, which may be wrong now.
+        StoreError: if it is not what the run wrote and held more, or its options, which nothing else tells, are not
+            those of the config and are not given either.
     """
+    path = store.path(run_id) / "metrics.json"
     try:
         store.check(run_id, "metrics.json")
     except StoreError as error:
+        config = store.config(run_id)
         link: Any = content.get("link")
-        loss: Any = store.config(run_id).get("loss")
-        told = isinstance(link, dict) and isinstance(loss, dict) and not content.get("beside")
-        if not told or any(value != loss.get(key, value) for key, value in link.items() if key != "name"):
+        loss: Any = config.get("loss")
+        dataset: Any = config.get("dataset")
+        told = isinstance(link, dict) and isinstance(loss, dict) and isinstance(dataset, dict)
+        beside = content.get("beside") or config.get("teacher") or (told and dataset.get("old_classes"))
+        if not told or beside or any(value != loss.get(key, value) for key, value in link.items() if key != "name"):
             raise StoreError(
-                f"{store.path(run_id) / 'metrics.json'} is not what the run wrote, and the predictions do not tell all "
-                f"that it held; {checksums.TRAIN}"
+                f"{path} is not what the run wrote, and the predictions do not tell all that it held; {checksums.TRAIN}"
             ) from error
+        said, asked = recorded_options(content), recorded_options({"options": config.get("metrics", {})})
+        for option in metrics.OPTIONS:
+            if option not in options and said[option] != asked[option]:
+                raise StoreError(
+                    f"{path} is not what the run wrote, and says {option} {said[option]} where the config says "
+                    f"{asked[option]}; give --{option.replace('_', '-')}"
+                ) from error
         return True
     return False
 
 
 def recorded_options(content: Mapping[str, Any]) -> dict[str, float]:
-    """Return the options that a metrics.json was measured with: the defaults where it is older than the options."""
-    return {**metrics.OPTIONS, **content.get("options", {})}
+    """Return the options that a metrics.json was measured with: the defaults where it is older than the options.
+
+    Raises:
+        StoreError: if they are damaged.
+    """
+    given = numbers(content.get("options", {}), "options")
+    return {**metrics.OPTIONS, **{option: math.nan if value is None else value for option, value in given.items()}}
 
 
 def _values(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

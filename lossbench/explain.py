@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from lossbench.errors import ConfigError, RequestError, did_you_mean
+
+_PLUGINS = {
+    ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
+    ("hydra/launcher", "submitit_local"): "hydra-submitit-launcher",
+    ("hydra/launcher", "submitit_slurm"): "hydra-submitit-launcher",
+    ("hydra/launcher", "ray"): "hydra-ray-launcher",
+    ("hydra/launcher", "rq"): "hydra-rq-launcher",
+    ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+    ("hydra/sweeper", "ax"): "hydra-ax-sweeper",
+    ("hydra/sweeper", "nevergrad"): "hydra-nevergrad-sweeper",
+}
 
 
 @contextmanager
@@ -28,7 +40,7 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
         said = [line for line in str(error).splitlines() if not line.startswith(("See http", "Error parsing"))]
         reason = f" ({said[0].strip()})" if said else ""
         raise ConfigError(
-            f"cannot read '{error.override}': expected key=value{reason}; quote what is unusual"
+            f"cannot read '{error.override}': expected key=value{reason}{_quoted(str(error.override))}"
         ) from error
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from error
@@ -66,6 +78,8 @@ def _missing_choice(error: MissingConfigException) -> str:
     if not error.missing_cfg_file:
         return str(error).splitlines()[0]
     group, _, choice = error.missing_cfg_file.rpartition("/")
+    if (group, choice) in _PLUGINS:
+        return f"{group}={choice} needs a plugin that is not installed: pip install {_PLUGINS[group, choice]}"
     hint = f" (lossbench list {group}s)" if group in ("loss", "model", "dataset", "experiment") else ""
     options = [option for option in error.options or () if not option.startswith("_")]
     return f"no {group} named '{choice}'{did_you_mean(choice, options)}{hint.replace('losss', 'losses')}"
@@ -104,3 +118,14 @@ def _value_error(error: OmegaConfBaseException) -> str:
     if "not Optional" in message:
         return f"{key} must not be null"
     return f"{key}: {message}" if key else message
+
+
+def _quoted(override: str) -> str:
+    """How to write an override so that neither the shell nor Hydra reads anything into its value."""
+    key, _, value = override.partition("=")
+    if not re.fullmatch(r"[+~]*[\w./@]+", key) or not re.search(r"[/ ]|[^\x00-\x7f]", value):
+        return "; quote what is unusual"
+    escaped = value.replace("'", "\\'")
+    written = f"{key}='{escaped}'"
+    quoted = shlex.quote(written) if re.search(r'["$`\\!]', written) else f'"{written}"'
+    return f"; a path or a text with such characters is written {quoted}"

@@ -101,11 +101,12 @@ def keep_all(store: Store, run_ids: Sequence[str], config_dir: Path | None = Non
     with counting("looking", len(run_ids)) as on_step:
         for run_id in run_ids:
             try:
+                version = store.version(run_id)
                 stored = load(store, run_id, config_dir)
                 if stored.dataset.test.masks:
-                    store.save_arrays(run_id, "examples", examples(stored))
+                    store.save_arrays(run_id, "examples", examples(stored), of=version)
                 else:
-                    store.save_arrays(run_id, "features", features(stored))
+                    store.save_arrays(run_id, "features", features(stored), of=version)
             except RequestError as error:
                 failed[run_id] = str(error)
             on_step()

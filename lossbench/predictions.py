@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -47,10 +47,26 @@ def of_run(store: Store, run_id: str) -> tuple[Arrays, dict[str, Any]]:
         StoreError: if the run has no predictions or no link, or they cannot be read.
         DataError: if they are damaged: a logit that is not finite, a target that is no class.
     """
-    link = store.metrics(run_id).get("link")
-    if not isinstance(link, dict) or not all(type(link[key]) in (int, float) for key in link if key != "name"):
-        raise StoreError(f"{store.path(run_id) / 'metrics.json'} does not say which link its logits go through")
-    return _checked(store.predictions(run_id), str(store.path(run_id) / "predictions.npz")), link
+    return of_content(store.path(run_id), store.metrics(run_id), lambda: store.predictions(run_id))
+
+
+def of_content(folder: Path, metrics: Mapping[str, Any], arrays: Callable[[], Arrays]) -> tuple[Arrays, dict[str, Any]]:
+    """Return what `of_run` does, of a run's metrics.json and predictions that are read elsewhere."""
+    link = link_of(folder, metrics)
+    return _checked(arrays(), str(folder / "predictions.npz")), link
+
+
+def link_of(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the link that the logits of a finished run go through, as its metrics.json says: name and numbers.
+
+    Raises:
+        StoreError: if the run does not say.
+    """
+    link = metrics.get("link")
+    numbers = isinstance(link, dict) and all(type(link[key]) in (int, float) for key in link if key != "name")
+    if not isinstance(link, dict) or not numbers or "name" not in link:
+        raise StoreError(f"{folder / 'metrics.json'} does not say which link its logits go through")
+    return link
 
 
 def of_file(path: Path) -> Arrays:

@@ -19,6 +19,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from lossbench.errors import WorkersError
+
+STOPPED = "one of the processes that trained was asked to stop"
 LINE_EVERY = 5.0  # seconds between two lines about epochs
 
 
@@ -27,7 +30,8 @@ class Outcome:
     """What came of one run."""
 
     run_id: str
-    status: str  # finished, skipped, failed, or claimed: to come to again, for another process trains it
+    # finished, skipped, failed, or claimed: to come to again, for another process trains it; or stopped, of a worker
+    status: str
     message: str = ""
     objective: float = math.nan  # validation nll, for a sweeper that optimises
     summary: str = ""  # the line to print for it
@@ -38,6 +42,8 @@ class Outcome:
 
     def __float__(self) -> float:
         """The number that Hydra's optimising sweepers minimise."""
+        if self.status == "stopped":
+            raise WorkersError(STOPPED)
         return self.objective
 
 

@@ -56,8 +56,9 @@ def record(config: Mapping[str, Any], metrics: Mapping[str, Any], environment: M
     if missing:
         raise StoreError(f"config.yaml lacks {', '.join(missing)}")
     # What the user's own functions were when the run was trained: the same name may mean another loss.
-    settings["sources"] = json.dumps(environment.get("sources") or None, sort_keys=True)
-    options = _numbers(metrics.get("options", {}), "options")
+    sources = _mapping(environment.get("sources") or {}, "environment.json: sources")
+    settings["sources"] = json.dumps(sources or None, sort_keys=True)
+    options = numbers(metrics.get("options", {}), "options")
     settings |= {f"metrics.{option}": value for option, value in options.items()}
     fingerprints = _mapping(environment.get("fingerprints", {}), "environment.json: fingerprints")
     settings |= {f"fingerprint.{of}": str(value) for of, value in fingerprints.items()}
@@ -66,10 +67,10 @@ def record(config: Mapping[str, Any], metrics: Mapping[str, Any], environment: M
     for split in SPLITS:
         measured = _mapping(metrics.get(split), f"metrics.json: {split}")
         by_name[split] = {
-            calibration: _numbers(values, f"{split} {calibration}") for calibration, values in measured.items()
+            calibration: numbers(values, f"{split} {calibration}") for calibration, values in measured.items()
         }
     names = tuple(dict.fromkeys(name for split in by_name.values() for values in split.values() for name in values))
-    beside = _numbers(metrics.get("beside", {}), "beside")
+    beside = numbers(metrics.get("beside", {}), "beside")
     if "temperature" not in metrics:
         raise StoreError("metrics.json lacks temperature")
     twice = sorted({*settings} & {*names, *beside, *TAKEN} | {*names, *beside} & {*TAKEN} | {*names} & {*beside})
@@ -79,7 +80,7 @@ def record(config: Mapping[str, Any], metrics: Mapping[str, Any], environment: M
         split: {calibration: [numbers.get(name) for name in names] for calibration, numbers in measured.items()}
         for split, measured in by_name.items()
     }
-    temperature = _numbers({"temperature": metrics["temperature"]}, "fitted")["temperature"]
+    temperature = numbers({"temperature": metrics["temperature"]}, "fitted")["temperature"]
     return Record(settings, names, values, temperature, beside)
 
 
@@ -89,7 +90,7 @@ def _mapping(content: Any, where: str) -> Mapping[str, Any]:
     return content
 
 
-def _numbers(content: Any, where: str) -> dict[str, float | None]:
+def numbers(content: Any, where: str) -> dict[str, float | None]:
     """Hold values against what a metric can be; null is nan, or infinite."""
     for name, value in _mapping(content, f"metrics.json: {where}").items():
         whole = type(value) is int and abs(value) < LARGEST_NUMBER  # which a bool is not
@@ -132,7 +133,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (
-        *(AttributeError, EOFError, MemoryError, OSError, TypeError, ValueError),
+        # RuntimeError: one bit of a zip file says that it is encrypted, others how it is compressed.
+        *(AttributeError, EOFError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
         *(zipfile.BadZipFile, zlib.error),
     ) as error:
         # A pickle among the arrays could run anything; numpy refuses it by a ValueError, which says how to allow it.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.build import Experiment, Loss, build, build_loss
+from lossbench.build import Experiment, Loss, build, build_loss, said
 from lossbench.config import Config, learns_new_classes, teacher_config
 from lossbench.data.dataset import Dataset
 from lossbench.data.mixing import mix, mixing_keys
@@ -34,7 +34,9 @@ def rehearse(config: Config) -> None:
     except RequestError:
         raise
     except Exception as error:
-        raise ConfigError(f"model={config['model']['name']} fails on this data set: {_said(error)}") from error
+        raise ConfigError(
+            f"model={config['model']['name']} fails on this data set: {said(error, config['model'])}"
+        ) from error
     targets = examples.targets[:2]
     expected = (len(targets), experiment.dataset.num_classes, *targets.shape[1:])
     if logits.shape != expected:
@@ -53,7 +55,9 @@ def rehearse(config: Config) -> None:
     except RequestError:
         raise
     except Exception as error:
-        raise ConfigError(f"loss={config['loss']['name']} fails on two examples: {_said(error)}") from error
+        raise ConfigError(
+            f"loss={config['loss']['name']} fails on two examples: {said(error, config['loss'])}"
+        ) from error
     if not isinstance(loss, Tensor) or loss.shape != ():
         kind = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise ConfigError(f"loss={config['loss']['name']} must return a scalar tensor; got {kind}")

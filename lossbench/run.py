@@ -27,12 +27,12 @@ from lossbench.build import Experiment, build
 from lossbench.checking import sources
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
-from lossbench.errors import RunError, StoreError, TeacherError, one_line
+from lossbench.errors import CheckpointError, DivergedError, RunError, StoreError, TeacherError, one_line
 from lossbench.evaluation import measure
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
 from lossbench.teacher import go_on_from, load_teacher, with_teacher
-from lossbench.training import State, Trained, step_flops, train
+from lossbench.training import State, Trained, fingerprint, step_flops, train
 
 
 @dataclass(frozen=True)
@@ -146,15 +146,18 @@ def _is_memory(error: Exception) -> bool:
 
 def _skipped(name: str, store: Store, config: Config) -> Outcome:
     try:
+        store.record(name)
+        if lacks := {"fingerprints", "wall_seconds"} - {*store.environment(name)}:
+            raise StoreError(f"environment.json lacks {' and '.join(sorted(lacks))}")
         return _outcome(name, "skipped", store.metrics(name), config)
     except (StoreError, KeyError, TypeError) as error:
         raise RunError(f"it is finished but damaged ({error}); --force trains it again") from error
 
 
 def _check_not_failed(name: str, store: Store, retry: bool) -> None:
-    """What failed once would mostly fail again, after as long a time. Not a student whose teacher may be mended."""
+    """What failed once would mostly fail again, after as long a time; not for a teacher or checkpoint mended since."""
     failure = None if retry else store.failure(name)
-    if failure is not None and failure.error != TeacherError.__name__:
+    if failure is not None and failure.error not in (TeacherError.__name__, CheckpointError.__name__):
         raise RunError(f"{failure.message} (it failed before; --retry-failed trains it again)")
 
 
@@ -166,6 +169,8 @@ def recorded(name: str, config: Config, store: Store, error: Exception) -> RunEr
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text = f"no space left where {store.runs} is; what was complete is kept"
     with contextlib.suppress(OSError):  # the disk may be full
+        if isinstance(error, DivergedError):
+            store.discard_checkpoint(name)  # which leads to the same nan
         store.fail(name, error, text)
     return RunError(text)
 
@@ -208,9 +213,14 @@ def _train(
     display.run(name, config["epochs"])
     experiment, teacher = prepare(config, store)
     experiment.device.use(step_flops(experiment, config["batch_size"]))
-    state = begin(name, config, store, force)
+    state = begin(name, config, store, force, experiment, teacher)
     earlier = state.seconds
-    with Checkpoints(functools.partial(store.save_checkpoint, name)) as checkpoints:
+
+    def failed(error: Exception) -> None:
+        if not _is_memory(error):  # which it may not be when it goes on
+            recorded(name, config, store, error)
+
+    with Checkpoints(functools.partial(store.save_checkpoint, name), failed) as checkpoints:
         trained = train(
             experiment,
             epochs=config["epochs"],
@@ -222,7 +232,8 @@ def _train(
             on_epoch=lambda state: display.epoch(state.history[-1], config["epochs"]),
             checkpoints=checkpoints,
         )
-    return keep(name, config, store, experiment, trained, earlier + time.perf_counter() - started, overrides)
+        # Within the block: what is trained is stored before it stops.
+        return keep(name, config, store, experiment, trained, earlier + time.perf_counter() - started, overrides)
 
 
 def prepare(config: Config, store: Store) -> tuple[Experiment, nn.Module | None]:
@@ -234,17 +245,62 @@ def prepare(config: Config, store: Store) -> tuple[Experiment, nn.Module | None]
     return experiment, teacher
 
 
-def begin(name: str, config: Config, store: Store, force: bool) -> State:
+def begin(
+    name: str, config: Config, store: Store, force: bool, experiment: Experiment, teacher: nn.Module | None
+) -> State:
     """Begin a run's folder, or go on with it.
+
+    With `force` it goes on where a finished run was being trained again, and that was interrupted: the checkpoint
+    cannot be of the finished one.
+
+    Args:
+        name: its id.
+        config: as `lossbench.teacher.with_teacher` returns it.
+        store: where it is.
+        force: what is not so begins anew, and so does what cannot be gone on with.
+        experiment: as `prepare` returns it.
+        teacher: as `prepare` returns it.
 
     Returns:
         Where its training goes on from.
+
+    Raises:
+        CheckpointError: if its checkpoint cannot be read, or is of other data, weights or code.
     """
-    if force:
-        store.discard(name)
-    state = store.load_checkpoint(name) or State()
+    made_of = _made_of(config, experiment, teacher)
+    state = None
+    if not force or (store.finished(name) and store.failure(name) is None):
+        try:
+            state = store.load_checkpoint(name)
+            if state is not None:
+                _check_made_of(state.made_of, made_of)
+        except CheckpointError:
+            if not force:
+                raise
+            state = None
+    if state is None:
+        if force:
+            store.discard(name)
+        state = State(made_of=made_of)
     store.start(name, config)
     return state
+
+
+def _made_of(config: Config, experiment: Experiment, teacher: nn.Module | None) -> dict[str, str]:
+    """What a training begins with that its id does not tell, in the words of a message."""
+    return {
+        "lossbench": lossbench.__version__,
+        **sources(config),
+        **{f"its {name}": value for name, value in experiment.dataset.fingerprints.items()},
+        "its initial weights": fingerprint(dict(experiment.network.named_parameters())),
+        **({} if teacher is None else {"its teacher": fingerprint(teacher.state_dict())}),
+    }
+
+
+def _check_made_of(then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    changed = [key for key in {**now, **then} if now.get(key) != then.get(key)]
+    if changed:
+        raise CheckpointError(f"{' and '.join(changed)} changed since it was interrupted; --force trains it anew")
 
 
 def keep(

@@ -221,18 +221,21 @@ def examine(
     Raises:
         RequestError: if the run cannot be shown what was asked for. What was kept before stays.
     """
+    version = store.version(run_id)
     stored = load(store, run_id, config_dir)
-    kept = store.shift(run_id)
+    if not isinstance(store.shift(run_id).get("ood", {}), dict):
+        raise StoreError(f"{store.path(run_id) / 'shift.json'} is damaged; remove it")
     if corruptions and stored.dataset.test.inputs.ndim != 4:
         raise ConfigError(f"--corruptions takes images; the inputs of this run are {list(stored.dataset.input_shape)}")
-    earlier = kept.setdefault("ood", {}) if unknown else {}
-    if not isinstance(earlier, dict):
-        raise StoreError(f"{store.path(run_id) / 'shift.json'} is damaged; remove it")
+    found: dict[str, Any] = {"ood": {}} if unknown else {}
     chosen = {request: unknown_examples(stored, *there) for request, there in unknown.items()}
     for request, examples in chosen.items():
         about = {"examples": len(examples), "data": unknown[request][1].fingerprints["data"]}
-        found = {**about, "temperature": stored.temperature, "measured": tell_apart(stored, examples)}
-        earlier[request] = found
+        found["ood"][request] = {
+            **about,
+            "temperature": stored.temperature,
+            "measured": tell_apart(stored, examples),
+        }
         on_step()
     if corruptions:
         measured = []
@@ -240,8 +243,8 @@ def examine(
             measured += corrupted(stored, name, level)
             on_step()
         about = {"noise_seed": NOISE_SEED, "amounts": LEVELS, "temperature": stored.temperature}
-        kept["corruptions"] = {**about, "measured": measured}
-    store.save_shift(run_id, kept)
+        found["corruptions"] = {**about, "measured": measured}
+    store.save_shift(run_id, found, of=version)
 
 
 def examine_all(

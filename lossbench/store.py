@@ -16,20 +16,21 @@ import shutil
 import time
 import traceback
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lossbench import checksums, claims, index
-from lossbench.errors import StoreError, one_line
+from lossbench import checksums, claims, identity, index
+from lossbench.errors import CheckpointError, StoreError, one_line
 from lossbench.record import SCHEMA, SPLITS, Record, read_config, read_json, read_npz, record
 
 if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
@@ -41,6 +42,8 @@ if TYPE_CHECKING:  # torch and pandas take a second each to import: only the met
 PARTIAL = ".partial"
 REPLACED = ".replaced" + PARTIAL  # a finished run that is trained again, while the new one takes its place
 FOREIGN = "holds no run"
+
+Version: TypeAlias = tuple[int, int, int]  # of a run: what tells one training of it from the next
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Store:
 
     def start(self, run_id: str, config: Mapping[str, Any]) -> None:
         """Begin a run, or go on with one: its folder and its config."""
-        folder = self.partial(run_id)
+        folder = _own(self.partial(run_id))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.json").unlink(missing_ok=True)
         _write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
@@ -117,18 +120,26 @@ class Store:
         """Drop what an interrupted run has left."""
         shutil.rmtree(self.partial(run_id), ignore_errors=True)
 
+    def discard_checkpoint(self, run_id: str) -> None:
+        """Drop what a run would go on from."""
+        (self.partial(run_id) / "checkpoint.pt").unlink(missing_ok=True)
+
     def save_checkpoint(self, run_id: str, state: State) -> None:
         """Keep what is needed to go on from the end of an epoch."""
         import torch
 
-        temporary = self.partial(run_id) / "checkpoint.tmp"
+        temporary = _new(self.partial(run_id) / "checkpoint.tmp")
         torch.save(vars(state), temporary)
         _sync(temporary)  # else a power cut can leave the new name with nothing behind it
         temporary.replace(temporary.with_suffix(".pt"))
         _sync(temporary.parent)
 
     def load_checkpoint(self, run_id: str) -> State | None:
-        """Return where an interrupted run stopped, or None if it left no checkpoint."""
+        """Return where an interrupted run stopped, on the CPU, or None if it left no checkpoint.
+
+        Raises:
+            CheckpointError: if it cannot be read.
+        """
         import torch
 
         from lossbench.training import State
@@ -138,18 +149,15 @@ class Store:
             return None
         blank = vars(State())
         try:
-            with zipfile.ZipFile(path) as archive:  # as torch writes it, and reads it without a look at its checksums
-                if (damaged := archive.testzip()) is not None:
-                    raise ValueError(f"{damaged} in it is damaged")
-            state = State(**torch.load(path, weights_only=True))
+            check_archive(path)
+            state = State(**torch.load(path, map_location="cpu", weights_only=True))
             for name, value in vars(state).items():
                 kinds = (type(None), torch.Tensor) if blank[name] is None else type(blank[name])
                 if not isinstance(value, kinds):
                     raise TypeError(f"its {name} is a {type(value).__name__}")
         except Exception as error:
-            raise StoreError(
-                f"{path} cannot be read ({one_line(str(error))}); remove it, or train again with --force"
-            ) from error
+            why = one_line(str(error)).removeprefix(f"{path} ")
+            raise CheckpointError(f"{path} cannot be read ({why}); remove it, or train again with --force") from error
         return state
 
     def commit(
@@ -167,13 +175,14 @@ class Store:
 
         folder = self.partial(run_id)
         _write(folder / "metrics.json", {**metrics, "schema": SCHEMA})
-        _write(folder / "environment.json", environment)
-        np.savez_compressed(folder / "predictions.npz", allow_pickle=False, **predictions)
-        with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
+        _write(folder / "environment.json", {**environment, checksums.KEPT: True})
+        np.savez_compressed(_new(folder / "predictions.npz"), allow_pickle=False, **predictions)
+        with _new(folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(history[0]))
             writer.writeheader()
             writer.writerows(history)
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
+        tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(tensors, _new(folder / "model.safetensors"))
         states: checksums.States = {name: [checksums.digest(folder / name)] for name in checksums.OF_A_RUN}
         _write(folder / checksums.NAME, checksums.content(states))
         for path in (*folder.iterdir(), folder):
@@ -199,11 +208,15 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def _leftovers(self, run_id: str) -> tuple[Path, ...]:
-        return self.path(run_id) / "checkpoint.pt", self.partial(run_id), self.runs / (run_id + REPLACED)
+        partial = self.partial(run_id)
+        # What was interrupted while it was trained again is what --force goes on with, and may have taken hours.
+        kept = (partial / "checkpoint.pt").is_file() and not (partial / "failure.json").exists()
+        own = self.path(run_id) / "checkpoint.pt", self.runs / (run_id + REPLACED)
+        return own if kept else (*own, partial)
 
     def fail(self, run_id: str, error: Exception, message: str) -> None:
         """Record why a run failed, in words, and where."""
-        folder = self.partial(run_id)
+        folder = _own(self.partial(run_id))
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(
             folder / "failure.json",
@@ -215,24 +228,39 @@ class Store:
             },
         )
 
-    def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
+    # What is kept with a finished run names the version of it that it was computed from.
+
+    def version(self, run_id: str) -> Version:
+        """Tell a finished run from another that is made under the same id: its predictions are written once."""
+        predictions = self._file(run_id, "predictions.npz").stat()
+        return predictions.st_dev, predictions.st_ino, predictions.st_mtime_ns
+
+    def save_metrics(self, run_id: str, metrics: Mapping[str, Any], *, of: Version | None = None) -> None:
         """Replace the metrics of a finished run."""
-        self._replace(run_id, "metrics.json", lambda path: _write(path, {**metrics, "schema": SCHEMA}))
+        self._replace(run_id, "metrics.json", lambda path: _write(path, {**metrics, "schema": SCHEMA}), of)
 
-    def save_shift(self, run_id: str, content: Mapping[str, Any]) -> None:
-        """Keep with a finished run what its model says of other data than it was made for."""
-        self._replace(run_id, "shift.json", lambda path: _write(path, content))
+    def save_shift(self, run_id: str, content: Mapping[str, Any], *, of: Version | None = None) -> None:
+        """Keep with a finished run what its model says of other data than it was made for, beside what is kept."""
 
-    def save_arrays(self, run_id: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        def write(path: Path) -> None:  # read here, where nobody else adds to it
+            kept = self.shift(run_id)
+            both = {key: {**kept[key], **content[key]} for key in ("ood",) if key in kept and key in content}
+            _write(path, {**kept, **content, **both})
+
+        self._replace(run_id, "shift.json", write, of)
+
+    def save_arrays(
+        self, run_id: str, name: str, arrays: Mapping[str, NDArray[Any]], *, of: Version | None = None
+    ) -> None:
         """Keep arrays with a finished run, for figures: `features` or `examples`."""
 
         def write(path: Path) -> None:
             with path.open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
 
-        self._replace(run_id, f"{name}.npz", write)
+        self._replace(run_id, f"{name}.npz", write, of)
 
-    def _replace(self, run_id: str, name: str, write: Callable[[Path], object]) -> None:
+    def _replace(self, run_id: str, name: str, write: Callable[[Path], object], of: Version | None) -> None:
         """Write a file of a finished run anew. The folder's age stays what it was: the run was not trained again.
 
         A process may die at any moment: the checksums first say that the file is the old or the new one, and only
@@ -242,9 +270,11 @@ class Store:
         with self.claim(run_id, wait=not self.partial(run_id).exists()) as ours:
             if not ours:
                 raise StoreError(f"{run_id} is being trained again by {self.holder(run_id)}: measure it afterwards")
-            folder = self.path(run_id)
+            if of is not None and self.version(run_id) != of:
+                raise StoreError(f"{run_id} was trained again while it was measured: measure it once more")
+            folder = _own(self.path(run_id))
             before = folder.stat()
-            temporary = folder / f"{name}.tmp"
+            temporary = _new(folder / f"{name}.tmp")
             write(temporary)
             _sync(temporary)
             states = checksums.recorded(folder)
@@ -404,7 +434,13 @@ class Store:
         """
         if not any((self.path(run_id) / name).exists() for name in index.FILES):
             raise StoreError(FOREIGN)
-        return record(self.config(run_id), self.metrics(run_id), self.environment(run_id))
+        config = self.config(run_id)
+        found = record(config, self.metrics(run_id), self.environment(run_id))
+        with contextlib.suppress(AttributeError, KeyError, TypeError):  # of another version, whose ids were others
+            named = identity.run_id(config)
+            if named != run_id and self.finished(named):  # it would count as one seed more
+                raise StoreError(f"its settings are those of {named}: a copy, or its config.yaml is another run's")
+        return found
 
     def find(self, run_id: str) -> str:
         """Return the id of the finished run that a user names, in full or by the start or end of its id.
@@ -455,6 +491,21 @@ class Store:
         return read_json(self._file(run_id, name))
 
 
+def check_archive(path: Path) -> None:
+    """Hold a zip file against the checksums in it, as torch writes them and does not look at them.
+
+    Raises:
+        StoreError: if a part of it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise StoreError(f"{path} is damaged ({error})") from error
+    if damaged is not None:
+        raise StoreError(f"{path} is damaged ({damaged} in it)")
+
+
 def _inside(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
@@ -477,7 +528,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(_json(content), encoding="utf-8")
+    _new(path).write_text(_json(content), encoding="utf-8")
 
 
 def _write_checksums(folder: Path, states: checksums.States) -> None:
@@ -498,10 +549,23 @@ def _finite(value: Any) -> Any:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = _new(path.with_name(path.name + ".tmp"))
     temporary.write_text(text, encoding="utf-8")
     _sync(temporary)
     temporary.replace(path)
+
+
+def _new(path: Path) -> Path:
+    """Make room for a file: in a stranger's store a link may stand there, and lead the writing to a file elsewhere."""
+    path.unlink(missing_ok=True)
+    return path
+
+
+def _own(folder: Path) -> Path:
+    """Refuse to write into a folder that is elsewhere."""
+    if folder.is_symlink():
+        raise StoreError(f"{folder} is a link; nothing is written into a run that lies elsewhere")
+    return folder
 
 
 def _sync(path: Path) -> None:

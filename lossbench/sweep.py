@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import threading
@@ -12,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lossbench import build, checking, config, device, progress, run
+from lossbench import build, checking, config, device, progress, run, stopping
 from lossbench.config import Config
-from lossbench.errors import ConfigError, RunError, StoreError
+from lossbench.errors import ConfigError, RunError, StoreError, WorkersError
 from lossbench.evaluation import recorded_options
 from lossbench.identity import OWN_DATA
-from lossbench.progress import Outcome, Silent
+from lossbench.progress import STOPPED, Outcome, Silent
 from lossbench.rehearsal import rehearse
 from lossbench.store import Store
 from lossbench.teacher import with_teacher
@@ -44,8 +45,20 @@ class _Task:
         return run.Policy(self.force, self.since, self.retry_failed, self.wait)
 
     def __call__(self, config: Config, overrides: tuple[str, ...], turn: int) -> Outcome:
-        if os.getpid() != self.process:
-            _end_with_parent()
+        if os.getpid() == self.process:
+            return self._train(config, overrides, turn)
+        _end_with_parent()
+        stop = stopping.remembered_for_good()
+        try:
+            if stop.error is None:
+                return self._train(config, overrides, turn)
+        except KeyboardInterrupt:
+            if stop.error is None:
+                raise
+        # Returned, not raised: joblib kills all workers at the first error, while others still save their runs.
+        return Outcome("?", "stopped", STOPPED)
+
+    def _train(self, config: Config, overrides: tuple[str, ...], turn: int) -> Outcome:
         device.take(replace(self.share, turn=turn))
         build.keep_data_of(self.since)
         return run.execute(
@@ -68,9 +81,9 @@ def _end_with_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(WATCH_EVERY)
-        while True:
-            os.kill(os.getpid(), signal.SIGTERM)  # a run in training is saved first, unless it takes too long
-            time.sleep(SAVED_WITHIN)
+        os.kill(os.getpid(), signal.SIGTERM)  # a run in training is saved first, unless it takes too long
+        time.sleep(SAVED_WITHIN)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -92,7 +105,7 @@ def train(
 
     Raises:
         RequestError: if anything asked for is wrong, before anything is written.
-        WorkersError: if a process that trains was killed, with all that it did not finish.
+        WorkersError: if a process that trains was killed or asked to stop, with all that it did not finish.
     """
     since = time.time()
     build.keep_data_of(since)
@@ -109,6 +122,8 @@ def train(
             # A sweeper that decides as it goes needs the value of each run before the next.
             task = _Task(force, since, retry_failed, plan.runs is None, device.Share.among(plan.workers), display)
             returned = hydra.multirun(plan, overrides, task)
+            if any(outcome.status == "stopped" for outcome in returned):
+                raise WorkersError(STOPPED)
         returned = [_come_again(outcome, force, since, retry_failed, display) for outcome in returned]
     outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
@@ -175,19 +190,22 @@ def _check_teacher(settings: Config, complete: Config, store: Store) -> None:
         return
     name = complete["teacher"]["id"]
     if store.finished(name):
-        _check_unchanged(name, store, store.config(name))
+        with contextlib.suppress(StoreError):  # its students fail by themselves
+            _check_unchanged(name, store, store.config(name))
     else:
         rehearse(config.teacher_config(settings))
 
 
 def _check_unchanged(name: str, store: Store, settings: Config) -> None:
     """Refuse to skip a finished run whose files are others by now: those named by a path, not by what they hold."""
-    known = store.environment(name)
-    recorded = known.get("sources", {})
+    known = store.record(name).settings
+    recorded = json.loads(str(known["sources"])) or {}
     changed = [target for target, digest in checking.sources(settings).items() if recorded.get(target) != digest]
     if set(OWN_DATA) & set(settings["dataset"]) or settings["dataset"].get("sample_weights"):
         data = build.build_dataset(settings).fingerprints["data"]
-        changed += ["its data"] if data != known["fingerprints"]["data"] else []
+        if "fingerprint.data" not in known:
+            raise StoreError(f"{store.path(name) / 'environment.json'} does not say what its data were")
+        changed += ["its data"] if data != known["fingerprint.data"] else []
     if changed:
         raise ConfigError(f"{name} is finished, but {' and '.join(changed)} changed since: --force trains it again")
 

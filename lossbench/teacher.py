@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossbench import checksums
 from lossbench.build import Experiment, build_model
 from lossbench.checking import own_model_because
 from lossbench.config import Config, run_id, teacher_config
 from lossbench.errors import ConfigError, StoreError, TeacherError
+from lossbench.predictions import link_of
 from lossbench.store import Store
 
 # What a student's record keeps of its teacher, for the report.
@@ -47,6 +49,7 @@ def with_teacher(config: Config, store: Store) -> Config:
     if not named:
         raise ConfigError("teacher.id must name a finished run; it is empty")
     found = store.find(named)
+    store.record(found)  # refused here where it is damaged
     settings = store.config(found)
     expected = teacher_config(config)["dataset"]
     for key in sorted({*settings["dataset"], *expected} - {*_MAY_DIFFER}):
@@ -64,7 +67,7 @@ def with_teacher(config: Config, store: Store) -> Config:
             f"teacher.id={named} learned the split of seed {settings['seed']}, this run's seed is {config['seed']}: "
             "it has seen this run's validation examples. Without teacher.id each seed has a teacher of its own"
         )
-    link = store.metrics(found)["link"]["name"]
+    link = link_of(store.path(found), store.metrics(found))["name"]
     if link != "softmax":
         raise ConfigError(f"teacher.id={named} was trained through {link}: its outputs are not logits of a softmax")
     return {**config, "teacher": {"id": found, **_kept(settings)}}
@@ -95,7 +98,9 @@ def load_teacher(config: Config, store: Store, experiment: Experiment) -> nn.Mod
     try:
         model.load_state_dict(store.weights(found))
     except StoreError as error:
-        raise TeacherError(f"its teacher {found} is damaged: {error}") from error
+        why = str(error).removesuffix(f"; {checksums.TRAIN}")  # which would train the student again
+        again = f"remove {store.path(found)}, and its students train it first"
+        raise TeacherError(f"its teacher {found} is damaged: {why}; {again}") from error
     link = store.metrics(found)["link"]
     return _Teacher(model, float(link.get("temperature", 1.0)), float(link.get("scale", 1.0)))
 

@@ -19,7 +19,7 @@ from lossbench.build import Experiment
 from lossbench.data.dataset import Examples
 from lossbench.data.mixing import mix
 from lossbench.device import Device
-from lossbench.errors import DivergedError, RunError, one_line
+from lossbench.errors import CheckpointError, DivergedError, one_line
 from lossbench.pixels import predict_pixels, sample_pixels
 from lossbench.randomness import stream
 
@@ -39,6 +39,7 @@ class State:
     loss: dict[str, Tensor] = field(default_factory=dict)  # of a loss that has a state
     order: str = ""  # fingerprint of the batches of the epochs done
     seconds: float = 0.0
+    made_of: dict[str, str] = field(default_factory=dict)  # hashes of what it may not go on without
     # Of an epoch that is under way:
     losses: Tensor | None = None  # of its steps so far
     augmentation: Tensor | None = None  # the state of its generator
@@ -117,6 +118,11 @@ def train(
         state.model, state.optimizer, state.loss = model.state_dict(), optimizer.state_dict(), experiment.loss.state
         return state
 
+    def astray(losses: Tensor, epoch: int) -> DivergedError:
+        before = state.history[-1]["train_loss"] if state.history else math.nan
+        rates = [base_rates[-1] * experiment.schedule(epoch * steps + i, epochs * steps) for i in range(steps)]
+        return DivergedError(diverged(losses.tolist(), rates, epoch + 1, before))
+
     for epoch in range(state.epoch, epochs):
         started = time.perf_counter() - state.elapsed
         model.train()
@@ -150,6 +156,8 @@ def train(
                 gradient_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
             optimizer.step()
             if done < steps and checkpoints is not None and checkpoints.due():
+                if not losses[:done].isfinite().all():
+                    raise astray(losses, epoch)
                 state.losses, state.augmentation = losses[:done], augmentation.get_state()
                 state.elapsed = time.perf_counter() - started
                 checkpoints.save(bring_up_to_date())
@@ -167,9 +175,7 @@ def train(
             "seconds": time.perf_counter() - started,
         }
         if not math.isfinite(row["train_loss"]):
-            before = state.history[-1]["train_loss"] if state.history else math.nan
-            rates = [base_rates[-1] * experiment.schedule(epoch * steps + i, epochs * steps) for i in range(steps)]
-            raise DivergedError(diverged(by_step, rates, epoch + 1, before))
+            raise astray(losses, epoch)
         if keep == "last" or row["val_accuracy"] >= state.best_accuracy:
             state.best_accuracy = row["val_accuracy"]
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -189,14 +195,14 @@ def go_on(experiment: Experiment, state: State) -> None:
     """Give an experiment what a checkpoint kept of it.
 
     Raises:
-        RunError: if it is of another one.
+        CheckpointError: if it is of another one.
     """
     try:
         experiment.model.load_state_dict(state.model)
         experiment.optimizer.load_state_dict(state.optimizer)
         experiment.loss.load_state(state.loss)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise RunError(
+        raise CheckpointError(
             f"its checkpoint.pt is damaged, or of another run ({one_line(str(error))}); --force trains it again"
         ) from error
 

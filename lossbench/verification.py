@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from lossbench import checksums, evaluation, index, predictions
 from lossbench.errors import RequestError, StoreError
-from lossbench.record import SPLITS
-from lossbench.store import REPLACED, Store
+from lossbench.record import SPLITS, read_config, read_json, read_npz, record
+from lossbench.store import REPLACED, Store, check_archive
 
 FOLLOW = ("accuracy", "nll")  # what is computed again: cheap, and between them they see every logit and target
 OF_A_RUN = {*checksums.OF_A_RUN, *checksums.REMEDIES}
@@ -34,14 +35,24 @@ def verify_run(store: Store, run_id: str) -> Findings:
         store: where the run is.
         run_id: its id.
     """
-    found = Findings()
+    found, before = Findings(), _place(store.path(run_id))
     try:
         _verify(store, run_id, found)
     except FileNotFoundError as error:
         found.damaged.append(f"{error.filename} is gone")
-    if found.damaged and (store.held(run_id) or not store.finished(run_id)):
-        return Findings(notes=[f"{store.path(run_id)} is being written just now: verify it afterwards"])
+    after = _place(store.path(run_id))
+    if found.damaged and (after is None or after != before):
+        return Findings(notes=[f"{store.path(run_id)} was written anew just now: verify it once more"])
     return found
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another of its name; None where it is gone."""
+    try:
+        there = folder.stat()
+    except FileNotFoundError:
+        return None
+    return there.st_dev, there.st_ino
 
 
 def _verify(store: Store, run_id: str, found: Findings) -> None:
@@ -53,6 +64,9 @@ def _verify(store: Store, run_id: str, found: Findings) -> None:
         found.damaged.append(str(error))
         return
     found.unrecorded = states is None
+    if states is None and _made_with_checksums(store, run_id):
+        found.unrecorded = False
+        found.damaged.append(f"{folder / checksums.NAME} is missing; {checksums.TRAIN}")
     for name in sorted({*checksums.OF_A_RUN, *(states or ())} - there):
         if name in checksums.OF_A_RUN:
             found.damaged.append(f"{folder / name} is missing; {checksums.remedy(name)}")
@@ -73,27 +87,37 @@ def _verify(store: Store, run_id: str, found: Findings) -> None:
     found.damaged += _unreadable(store, run_id, whole)
 
 
+def _made_with_checksums(store: Store, run_id: str) -> bool:
+    try:
+        return checksums.KEPT in store.environment(run_id)
+    except StoreError:  # which is said of that file
+        return False
+
+
 def _unreadable(store: Store, run_id: str, whole: set[str]) -> Iterator[str]:
     """Read what is as it was written: an earlier run may have no checksums, and a forged one forged ones."""
     folder = store.path(run_id)
-    looks: dict[str, Callable[[], object]] = {
-        "config.yaml": lambda: store.config(run_id),
-        "environment.json": lambda: store.environment(run_id),
-        "metrics.json": lambda: store.metrics(run_id),
-        "history.csv": lambda: store.history(run_id),
-        "predictions.npz": lambda: store.predictions(run_id),
-        "model.safetensors": lambda: _read_header(folder / "model.safetensors"),
-        "shift.json": lambda: store.shift(run_id),
-        "features.npz": lambda: store.arrays(run_id, "features"),
-        "examples.npz": lambda: store.arrays(run_id, "examples"),
+    readers: dict[str, Callable[[Path], Any]] = {
+        "config.yaml": read_config,
+        "environment.json": read_json,
+        "metrics.json": read_json,
+        "history.csv": lambda path: store.history(run_id),
+        "predictions.npz": read_npz,
+        "model.safetensors": _read_header,
+        "shift.json": read_json,
+        "features.npz": read_npz,
+        "examples.npz": read_npz,
     }
-    faults = {name: _fault(folder / name, look) for name, look in looks.items() if name in whole}
-    yield from (f"{fault}; {checksums.remedy(name)}" for name, fault in faults.items() if fault is not None)
-    readable = {name for name, fault in faults.items() if fault is None}
-    if {"config.yaml", "environment.json", "metrics.json"} <= readable:
-        fault = _fault(folder, lambda: store.record(run_id))
-        if fault is None and "predictions.npz" in readable:
-            fault = _fault(folder, lambda: _check_metrics_follow(store, run_id))
+    read: dict[str, Any] = {}
+    for name in [name for name in readers if name in whole]:
+        fault = _fault(folder / name, lambda name=name: read.update({name: readers[name](folder / name)}))  # type: ignore[misc]
+        if fault is not None:
+            yield f"{fault}; {checksums.remedy(name)}"
+    if {"config.yaml", "environment.json", "metrics.json"} <= set(read):
+        config, metrics = read["config.yaml"], read["metrics.json"]
+        fault = _fault(folder, lambda: record(config, metrics, read["environment.json"]))
+        if fault is None and "predictions.npz" in read:
+            fault = _fault(folder, lambda: _check_metrics_follow(folder, metrics, read["predictions.npz"]))
         if fault is not None:
             yield f"{fault}; {checksums.remedy('metrics.json' if 'metrics.json' in fault else '')}"
 
@@ -103,16 +127,15 @@ def _read_header(path: Path) -> None:
         pass
 
 
-def _check_metrics_follow(store: Store, run_id: str) -> None:
-    arrays, link = predictions.of_run(store, run_id)
-    stored = store.metrics(run_id)
+def _check_metrics_follow(folder: Path, stored: Mapping[str, Any], given: predictions.Arrays) -> None:
+    arrays, link = predictions.of_content(folder, stored, lambda: given)
     for split in SPLITS:
         one = {f"test_{part}": arrays[f"{split}_{part}"] for part in ("logits", "targets")}
         for name, value in evaluation.measure(one, link, names=FOLLOW)["test"]["raw"].items():
             said = stored[split]["raw"][name]
             if not evaluation.same(value, float("nan") if said is None else said):
                 raise StoreError(
-                    f"{store.path(run_id) / 'metrics.json'} says that {split} {name} is {said}; by the predictions it "
+                    f"{folder / 'metrics.json'} says that {split} {name} is {said}; by the predictions it "
                     f"is {value:.6g}"
                 )
 
@@ -145,6 +168,13 @@ def verify_rest(store: Store) -> Findings:
     elif not repair.right:
         found.notes.append(f"{path} {wrong} and cannot be written; reports read the runs instead")
     infos = [info for info in store.infos() if info.status in ("running", "failed", "interrupted")]
+    for info in infos.copy():
+        checkpoint = store.partial(info.run_id) / "checkpoint.pt"
+        if info.status == "interrupted" and checkpoint.is_file():
+            fault = _fault(checkpoint, lambda path=checkpoint: check_archive(path))  # type: ignore[misc]
+            if fault is not None:
+                found.damaged.append(f"{fault}; remove it, and the run starts anew")
+                infos.remove(info)
     for status, what in (
         ("running", "in training"),
         ("failed", "failed; lossbench runs says why, --retry-failed trains it again"),

@@ -84,7 +84,7 @@ TRAIN = [
     (["loss._target_=.."], "loss._target_=.. cannot be used"),
     (["model._target_=lossbench.losses.dice"], "model.logits has no default and must be given"),
     (["device._target_=builtins.dict"], "device._target_=builtins.dict says nothing of its parameters"),
-    (["dataset._target_=sklearn.datasets.load_iris"], "dataset=wine cannot be built: AttributeError: train"),
+    (["dataset._target_=sklearn.datasets.load_iris"], "dataset=wine cannot be built: AttributeError at _bunch.py:"),
     (["+loss._args_=[1]"], "loss has no key '_args_'"),
     (["+loss.name=[1]"], "loss.name must be a word of letters, digits and . _ - /; got [1]"),
     (["loss=dice.yaml"], "loss=dice.yaml must be named without its ending: dice"),

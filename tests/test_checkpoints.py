@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from support import compose
 
-from lossbench import checkpoints, run
+from lossbench import checkpoints, run, stopping, training
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import run_id
 from lossbench.errors import Terminated
@@ -57,6 +58,18 @@ def test_one_that_takes_a_second_is_due_every_fifty(clock: list[float]) -> None:
     assert saver.due()
 
 
+def test_one_after_a_disk_that_stalled_is_due_within_ten_minutes(clock: list[float]) -> None:
+    def stalled(state: State) -> None:
+        clock[0] += 60.0
+
+    saver = Checkpoints(stalled)
+    saver.save(State())
+    clock[0] += 599.9
+    assert not saver.due()
+    clock[0] += 0.1
+    assert saver.due()
+
+
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
 def test_the_first_signal_waits_for_the_state_to_be_saved(number: signal.Signals, error: type[BaseException]) -> None:
     saved: list[State] = []
@@ -82,13 +95,16 @@ def test_the_second_signal_ends_it_at_once() -> None:
     def train() -> None:
         with Checkpoints(saved.append):
             os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # at the same time: the first again, as `timeout` sends it
+            time.sleep(stopping.SAME)
+            saved.append(State(epoch=1))
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
             saved.append(State())  # not reached
 
     with pytest.raises(KeyboardInterrupt):
         train()
-    assert not saved
+    assert [state.epoch for state in saved] == [1]
 
 
 def test_a_signal_after_the_last_look_is_not_lost() -> None:
@@ -96,14 +112,68 @@ def test_a_signal_after_the_last_look_is_not_lost() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_failure_is_raised_as_it_is_after_a_signal() -> None:
+def test_what_fails_after_a_signal_is_recorded_and_then_it_stops() -> None:
+    recorded: list[Exception] = []
+
     def train() -> None:
-        with Checkpoints(lambda state: None):
+        with Checkpoints(lambda state: None, recorded.append):
             os.kill(os.getpid(), signal.SIGINT)
             raise ValueError("diverged")
 
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(KeyboardInterrupt):
         train()
+    assert list(map(str, recorded)) == ["diverged"]
+
+
+def test_a_checkpoint_that_cannot_be_written_when_asked_to_stop_is_no_failure_of_the_run() -> None:
+    recorded: list[Exception] = []
+
+    def full(state: State) -> None:
+        raise OSError("no space left")
+
+    def train() -> None:
+        with Checkpoints(full, recorded.append) as saver:
+            os.kill(os.getpid(), signal.SIGINT)
+            saver.save(State())
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train()
+    assert not recorded
+    assert stopped.value.__notes__ == ["its checkpoint cannot be written (no space left): the one before counts"]
+
+
+@pytest.mark.parametrize("moment", ["finish", "measure"])
+def test_a_run_that_is_trained_is_stored_before_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    config = compose("dataset=wine", "model=mlp", "model.hidden=[8]", "epochs=1", f"results_dir={tmp_path}")
+    place, name = (training, "finish") if moment == "finish" else (run, "measure")
+    original = getattr(place, name)
+
+    def asked(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(place, name, asked)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(config)
+    assert Store(tmp_path).finished(run_id(config))
+
+
+def test_sigterm_while_a_command_starts_is_told_like_any_other(tmp_path: Path) -> None:
+    overrides = [*LONG, f"results_dir={tmp_path}"]
+    code = """if True:
+        import os, signal, sys
+        from lossbench import config
+        from lossbench.cli import main
+        config.session = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+        main()
+    """
+    answer = subprocess.run([sys.executable, "-c", code, *overrides], capture_output=True, text=True, check=False)
+    assert answer.returncode == 143
+    again = shlex.join(["lossbench", *overrides])
+    assert answer.stderr.endswith(f"interrupted; finished runs are kept, the same command goes on:\n  {again}\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_signals_that_another_library_handles_are_left_to_it() -> None:

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import compose, files_below, read_json
+import yaml
+from support import compose, files_below, read_json, tree
 from test_crashes import die_at, forked
 from test_store import NAME, commit
 
 from lossbench import checksums, evaluation, run
 from lossbench.errors import StoreError
 from lossbench.predictions import of_run
-from lossbench.store import Store
+from lossbench.store import Store, Version
 
 WINE = ("dataset=wine", "model=linear", "epochs=1", "device=cpu", "device.threads=1")
 
@@ -95,6 +96,27 @@ def test_a_file_is_not_replaced_while_another_process_trains_the_run_again(store
 
 
 @pytest.mark.parametrize(
+    "write",
+    [
+        lambda store, version: store.save_metrics(NAME, {}, of=version),
+        lambda store, version: store.save_shift(NAME, {}, of=version),
+        lambda store, version: store.save_arrays(NAME, "features", {}, of=version),
+    ],
+    ids=["metrics", "shift", "features"],
+)
+def test_what_was_computed_from_a_run_is_not_written_into_a_later_one(
+    store: Store, write: Callable[[Store, Version], None]
+) -> None:
+    version = store.version(NAME)
+    write(store, version)
+    commit(store)
+    before = tree(store.path(NAME))
+    with pytest.raises(StoreError, match=f"{NAME} was trained again while it was measured: measure it once more"):
+        write(store, version)
+    assert tree(store.path(NAME)) == before
+
+
+@pytest.mark.parametrize(
     "content",
     ["{", "[]", "{}", '{"sha256": []}', '{"sha256": {"../other/metrics.json": []}}', '{"sha256": {"a": "00"}}',
      '{"sha256": {"a": ["00"]}}', '{"sha256": {"a": [0]}}'],
@@ -153,11 +175,25 @@ def test_evaluate_makes_damaged_metrics_again_where_the_predictions_tell_them(tm
     store.save_metrics(name, change.content)
     assert read_json(path) == right
     checksums.check(path)
+    path.write_text(json.dumps({**right, "teacher_ece": 0.1}))
+    assert evaluation.measure_again(store, name, {}).content == {
+        key: value for key, value in right.items() if key != "schema"
+    }
     for other in (
         {**right, "link": {"name": "softmax", "temperature": 3.0}},
         {**right, "beside": {"teacher_ece": 0.1}},
     ):
         path.write_text(json.dumps(other))
+        with pytest.raises(StoreError, match=r"metrics\.json is not what the run wrote, and the predictions do not"):
+            evaluation.measure_again(store, name, {})
+    path.write_text(json.dumps({**right, "options": {"n_bins": 14, "threshold": 0.9}}))
+    with pytest.raises(StoreError, match=r"says n_bins 14 where the config says 15; give --n-bins"):
+        evaluation.measure_again(store, name, {})
+    assert evaluation.measure_again(store, name, {"n_bins": 15}).content["options"] == right["options"]
+    config = yaml.safe_load((store.path(name) / "config.yaml").read_text())
+    path.write_text(json.dumps({**right, "beside": {}}, indent=2))
+    for expected in ({"teacher": {"id": "a"}}, {"dataset": {**config["dataset"], "old_classes": 2}}):
+        (store.path(name) / "config.yaml").write_text(yaml.safe_dump({**config, **expected}))
         with pytest.raises(StoreError, match=r"metrics\.json is not what the run wrote, and the predictions do not"):
             evaluation.measure_again(store, name, {})
     (store.path(name) / "checksums.json").unlink()  # as of an earlier version: what stands there is taken as it is

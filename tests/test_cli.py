@@ -241,13 +241,27 @@ def test_an_edited_loss_of_ones_own_is_not_skipped(lossbench: Lossbench, tmp_pat
     assert "their_losses.mine changed since" in changed.stderr
 
 
+def test_where_a_function_of_ones_own_failed_is_said(lossbench: Lossbench, tmp_path: Path) -> None:
+    (tmp_path / "their_models.py").write_text(
+        "import torch\n\ndef mine(input_shape, num_classes):\n    return layer(num_classes)\n\n"
+        "def layer(width):\n    return torch.zeros(3).reshape(width, 2)\n"
+    )
+    (tmp_path / "conf/model").mkdir(parents=True)
+    (tmp_path / "conf/model/mine.yaml").write_text("# mine\n_target_: their_models.mine\n")
+    answer = lossbench("train", "--config-dir", "conf", *FAST, "model=mine")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(  # the innermost line of theirs, not that of torch
+        "lossbench: model=mine cannot be built: RuntimeError at their_models.py:7: shape '[3, 2]' is invalid for input"
+    )
+
+
 def test_a_loss_that_raises_is_refused_before_anything_is_trained(lossbench: Lossbench, tmp_path: Path) -> None:
     (tmp_path / "their_losses.py").write_text("def broken(logits, targets):\n    return logits.nothing\n")
     (tmp_path / "conf/loss").mkdir(parents=True)
     (tmp_path / "conf/loss/broken.yaml").write_text("_target_: their_losses.broken\n")
     answer = lossbench("train", "--config-dir", "conf", *FAST, "loss=broken")
     assert answer.returncode == 2
-    assert "fails on two examples: AttributeError" in answer.stderr
+    assert "fails on two examples: AttributeError at their_losses.py:2: 'Tensor' object" in answer.stderr
     assert run_folders(tmp_path) == []
 
 

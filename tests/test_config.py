@@ -241,3 +241,9 @@ def test_a_composition_is_shared_by_runs_that_differ_in_values_alone(monkeypatch
         )
         hydra.plan(["loss=label_smoothing,focal", "seed=range(50)"])
     assert len(composed) == 2  # one for each loss
+
+
+def test_a_path_that_hydra_cannot_read_is_shown_as_it_is_to_be_typed() -> None:
+    with pytest.raises(ConfigError, match=r"""is written "results_dir='odd dir/ä b'"$"""):
+        compose("results_dir=odd dir/ä b")
+    assert compose("results_dir='odd dir/ä b'")["results_dir"] == "odd dir/ä b"

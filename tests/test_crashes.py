@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def assert_clean(folder: Path) -> None:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint after every epoch."""
+    """A checkpoint after every step."""
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
     monkeypatch.setattr(checkpoints, "SHARE", math.inf)
 
@@ -90,7 +91,7 @@ def die_at(step: int, count: Callable[[], None] = lambda: None) -> None:
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("force", [False, True], ids=["new", "forced"])
 def test_killed_before_any_step_to_the_disk_a_run_ends_in_the_same_bits(tmp_path: Path, force: bool) -> None:
-    config = compose(*QUICK, "epochs=3")
+    config = compose(*QUICK, "epochs=2", "batch_size=100")  # two steps each
 
     def once(folder: Path, force: bool = False) -> str:
         return run.execute({**config, "results_dir": str(folder)}, force=force).status
@@ -100,7 +101,7 @@ def test_killed_before_any_step_to_the_disk_a_run_ends_in_the_same_bits(tmp_path
     for step in range(1000):
         folder = tmp_path / str(step)
         if force:
-            once(folder)
+            shutil.copytree(tmp_path / "calm", folder)
 
         def doomed(folder: Path = folder, step: int = step) -> None:
             die_at(step)
@@ -113,6 +114,8 @@ def test_killed_before_any_step_to_the_disk_a_run_ends_in_the_same_bits(tmp_path
         assert process.exitcode == -signal.SIGKILL
         killed += 1
         assert once(folder) in ("finished", "skipped")
+        if force:  # what is finished is skipped, and what was to replace it left for the same command
+            assert once(folder, force) == "finished"
         assert digests(folder) == expected
         assert_clean(folder)
     assert killed > 20  # two checkpoints of three steps each, and all that a finished run consists of

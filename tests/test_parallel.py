@@ -64,13 +64,25 @@ def test_a_killed_worker_ends_the_sweep_with_what_to_do(endless: tuple[subproces
     assert all_end(workers)
 
 
-def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(endless: tuple[subprocess.Popen[str], list[int]]) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_asked_to_stop_saves_the_run_of_each_worker_and_says_how_to_go_on(
+    endless: tuple[subprocess.Popen[str], list[int]], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     process, workers = endless
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)  # as a cluster does
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "interrupted; finished runs are kept, the same command goes on:\n  lossbench train" in stderr
     assert all_end(workers)
+    store = Store(tmp_path)
+    begun = sorted(path.name.removesuffix(".partial") for path in store.runs.iterdir())
+    assert len(begun) == 2  # no worker began the third
+    assert all(store.load_checkpoint(name) for name in begun)
+    assert not list(store.runs.glob("*/*.tmp"))
+    assert not list((tmp_path / "claims").iterdir())
 
 
 def test_workers_end_with_the_process_that_started_them(endless: tuple[subprocess.Popen[str], list[int]]) -> None:
@@ -90,6 +102,22 @@ def test_workers_are_kept_from_run_to_run(lossbench: Lossbench, tmp_path: Path) 
     before = set(get_reusable_executor(max_workers=2, reuse=True)._processes)
     assert lossbench("train", *SMALL, "epochs=2", "seed=range(6)", "-q", f"results_dir={tmp_path}").returncode == 0
     assert set(get_reusable_executor(max_workers=2, reuse=True)._processes) == before
+
+
+def test_a_launcher_that_cannot_be_imported_is_told_in_one_line(
+    lossbench: Lossbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hydra_plugins.hydra_joblib_launcher.joblib_launcher", None)
+    answer = lossbench("train", *SMALL)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("lossbench: the plugin of hydra/launcher=joblib cannot be imported (ModuleNotFound")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_a_launcher_that_is_not_installed_names_what_to_install(lossbench: Lossbench) -> None:
+    answer = lossbench("train", *SMALL[:3], "hydra/launcher=submitit_local")
+    assert answer.returncode == 2
+    assert answer.stderr.endswith("is not installed: pip install hydra-submitit-launcher\n")
 
 
 def test_no_workers_is_a_wrong_request(lossbench: Lossbench, tmp_path: Path) -> None:

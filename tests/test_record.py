@@ -7,12 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from lossbench import record as reading
-from lossbench.errors import StoreError
-from lossbench.record import read_config, read_json, record
+from lossbench.errors import DataError, StoreError
+from lossbench.record import read_config, read_json, read_npz, record
 
 CONFIG: dict[str, Any] = {
     "dataset": {"name": "digits"},
@@ -85,6 +86,22 @@ def test_a_config_that_names_a_list_twice_is_read(tmp_path: Path) -> None:
     assert "*id001" in text
     (tmp_path / "config.yaml").write_text(text)
     assert read_config(tmp_path / "config.yaml")["loss"]["prior"] == shared
+
+
+def test_arrays_in_which_a_bit_is_turned_over_are_read_or_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.npz"
+    np.savez_compressed(path, logits=np.eye(3, dtype=np.float32), targets=np.arange(3))
+    whole, refused = path.read_bytes(), 0
+    flags = whole.index(b"PK\x01\x02") + 8  # of the directory: encrypted, and how it is compressed two bytes on
+    for bit in (*range(0, 8 * len(whole), 50), 8 * flags, *range(8 * flags + 16, 8 * flags + 32)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            read_npz(path)
+        except DataError as error:
+            refused += str(path) in str(error)
+    assert refused > 20
 
 
 def test_both_loaders_read_a_config_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

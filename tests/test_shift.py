@@ -22,7 +22,7 @@ from lossbench import metrics, run, shift
 from lossbench.build import build_dataset
 from lossbench.config import session
 from lossbench.corruptions import LEVELS, corruption
-from lossbench.errors import ConfigError, RequestError
+from lossbench.errors import ConfigError, RequestError, StoreError
 from lossbench.store import Store
 from lossbench.stored_model import load
 
@@ -304,6 +304,35 @@ def test_a_damaged_record_of_earlier_looks_is_named(trained: Callable[..., tuple
     store.save_shift(name, {"ood": 3})
     with pytest.raises(RequestError, match=r"shift\.json is damaged; remove it"):
         shift.examine_all(store, [name], ood=["digits"], corruptions=False)
+
+
+def test_two_who_look_at_once_keep_what_both_found(trained: Callable[..., tuple[Store, str]]) -> None:
+    store, name = trained(*OLD)
+
+    def meanwhile() -> None:
+        store.save_shift(name, {"ood": {"another": 1}, "corruptions": 2})
+
+    with session() as hydra:
+        unknown = {"digits": shift.unknown_data(hydra, "digits")}
+        shift.examine(store, name, unknown=unknown, corruptions=False, on_step=meanwhile)
+    assert set(store.shift(name)["ood"]) == {"another", "digits"}
+    assert store.shift(name)["corruptions"] == 2
+
+
+def test_a_run_that_is_trained_again_while_it_is_looked_at_is_given_nothing(
+    trained: Callable[..., tuple[Store, str]],
+) -> None:
+    store, name = trained(*OLD)
+    config = {**store.config(name), "results_dir": str(store.runs.parent)}
+    with session() as hydra:
+        unknown = {"digits": shift.unknown_data(hydra, "digits")}
+
+    def again() -> None:
+        assert run.execute(config, force=True).status == "finished"
+
+    with pytest.raises(StoreError, match="was trained again while it was measured"):
+        shift.examine(store, name, unknown=unknown, corruptions=False, on_step=again)
+    assert store.shift(name) == {}
 
 
 def test_weights_of_another_model_are_refused(trained: Callable[..., tuple[Store, str]]) -> None:

@@ -143,6 +143,24 @@ def test_one_that_diverges_fails_alone_and_in_the_same_words() -> None:
     assert str(failed) == str(expected.value)
 
 
+def test_one_that_diverges_is_not_saved_and_holds_up_nobody() -> None:
+    configs = compose_all(*WINE, "optimizer.learning_rate=1e20,0.1", "epochs=2")
+    saved = []
+
+    class Always:
+        def due(self) -> bool:
+            return True
+
+        def save(self, states: Any) -> None:
+            saved.append(len(states))
+            assert all(state.losses is None or state.losses.isfinite().all() for state in states)
+
+    failed, fine = stacked(configs, checkpoints=Always())
+    assert isinstance(failed, DivergedError)
+    assert_same(fine, alone(configs[1]))
+    assert saved[-1] == 1
+
+
 def test_where_all_diverge_training_ends() -> None:
     epochs = []
     configs = compose_all(*WINE, "optimizer.learning_rate=1e20,1e21", "epochs=9")
@@ -269,8 +287,8 @@ OTHERS = [
 
 @pytest.mark.parametrize(("one", "other"), [*ALIKE, *OTHERS])
 def test_runs_that_differ_in_numbers_alone_are_alike(one: str, other: str) -> None:
-    same = alike(compose(*WINE, one)) == alike(compose(*WINE, other))
-    assert same == ((one, other) in ALIKE)
+    first, second = compose_all(*WINE, f"{one},{other.partition('=')[2]}")
+    assert (alike(first) == alike(second)) == ((one, other) in ALIKE)
 
 
 def test_the_numbers_of_a_loss_inside_another_may_differ_and_which_it_is_may_not() -> None:

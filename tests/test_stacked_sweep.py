@@ -133,7 +133,7 @@ def test_an_interrupted_stack_goes_on_as_a_stack(
 
     def due(self: Any) -> bool:
         if next(looks) == 5:  # 127 examples are 4 batches of 32: in the second epoch
-            self.stop = KeyboardInterrupt()
+            self.asked.error = KeyboardInterrupt()
         return self.stop is not None
 
     with monkeypatch.context() as patched:
@@ -155,7 +155,7 @@ def test_what_is_trained_but_not_stored_is_saved_when_it_is_asked_to_stop(
 
     def due(self: Any) -> bool:
         if len(list((tmp_path / "results/runs").glob("*/metrics.json"))) == 1:
-            self.stop = KeyboardInterrupt()
+            self.asked.error = KeyboardInterrupt()
         return self.stop is not None
 
     with monkeypatch.context() as patched:

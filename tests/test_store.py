@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from support import compose, files_below, read_json
 
-from lossbench import checkpoints, run
+from lossbench import checkpoints, run, sweep
 from lossbench.build import build
 from lossbench.config import run_id
 from lossbench.errors import ConfigError, StoreError
@@ -365,3 +366,18 @@ def test_two_versions_of_ones_own_loss_do_not_share_a_row(tmp_path: Path) -> Non
         path.write_text(json.dumps({**read_json(path), "sources": {"my.loss": digest}}))
     frame, _ = store.frame()
     assert frame.groupby("sources").ngroups == 2
+
+
+def test_a_copy_of_a_run_is_no_further_seed(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    sweep.train(
+        ["dataset=wine", "model=linear", "epochs=1", "seed=0,1", "device=cpu", f"results_dir={results}"],
+        config_dir=None, force=False, quiet=True,
+    )  # fmt: skip
+    store = Store(results)
+    first, second = store.run_ids()
+    shutil.copytree(store.path(first), store.path(f"{first}-copy"))
+    frame, left_out = store.frame(["test"], ["raw"])
+    assert sorted(frame["run"]) == [first, second]
+    (line,) = left_out
+    assert line.startswith(f"skipped {first}-copy: its settings are those of {first}: a copy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import pytest
 import torch
 from support import Lossbench, files_below, read_json
 from test_checksums import flip
+from test_hostile_files import MARK, Evil
 
-from lossbench import checksums, index
+from lossbench import checksums, index, verification
 from lossbench.store import Store
+from lossbench.training import State
 
 A, B = "wine-mlp-dice-s0-aaaaaaaa", "wine-mlp-dice-s1-bbbbbbbb"
 OK = "2 finished runs verified: none damaged\n"
@@ -51,6 +54,12 @@ def store(tmp_path: Path) -> Store:
         finish(made, name)
     assert made.frame()[1] == []
     return made
+
+
+def older(folder: Path) -> None:
+    """Make of a run one of a version that kept no checksums."""
+    (folder / "checksums.json").unlink()
+    (folder / "environment.json").write_text('{"wall_seconds": 2.5}')
 
 
 def forge(path: Path) -> None:
@@ -109,7 +118,8 @@ def test_damage_to_any_file_is_one_line_that_names_it(
 def test_of_a_run_without_checksums_what_cannot_be_read_is_named(
     lossbench: Lossbench, store: Store, name: str, content: bytes
 ) -> None:
-    (store.path(B) / "checksums.json").unlink()
+    older(store.path(B))
+    store.frame()
     uncompared = "1 of the runs have no checksums, as those of earlier versions: read, and not compared\n"
     assert lossbench("verify").stdout == uncompared + OK
     (store.path(B) / name).write_bytes(content)
@@ -187,12 +197,47 @@ def test_what_is_not_finished_or_left_over_is_counted_and_is_no_damage(lossbench
     ]
 
 
-def test_a_run_that_is_being_trained_again_is_not_called_damaged(lossbench: Lossbench, store: Store) -> None:
+def test_a_run_of_which_the_checksums_are_gone_is_damaged(lossbench: Lossbench, store: Store) -> None:
+    (store.path(B) / "checksums.json").unlink()
+    answer = lossbench("verify")
+    assert answer.returncode == 1
+    assert answer.stdout == (
+        f"results/runs/{B}/checksums.json is missing; train it again with --force\n"
+        "2 finished runs verified: 1 damaged\n"
+    )
+
+
+@pytest.mark.parametrize("then", ["replaced", "gone", "claimed"])
+def test_a_run_that_another_process_replaces_meanwhile_is_not_called_damaged(
+    lossbench: Lossbench, store: Store, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
     flip(store.path(A) / "model.safetensors")
+
+    def check(path: Path) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(checksums, "check", intact)
+            try:
+                checksums.check(path)
+            finally:
+                if path.name == "model.safetensors" and then == "replaced":
+                    finish(store, A)
+                elif path.name == "model.safetensors" and then == "gone":
+                    store.path(A).rename(store.path("elsewhere"))
+
+    intact = checksums.check
+    monkeypatch.setattr(checksums, "check", check)
     with store.claim(A, wait=True):
         answer = lossbench("verify", A)
-    assert answer.returncode == 0
-    assert f"{A} is being written just now" in answer.stdout
+    assert answer.returncode == (1 if then == "claimed" else 0)
+    assert (f"{A} was written anew just now" in answer.stdout) == (then != "claimed")
+
+
+def test_every_file_is_hashed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    digest = checksums.digest
+    monkeypatch.setattr(checksums, "digest", lambda path: hashed.append(path.name) or digest(path))
+    assert not verification.verify_run(store, A).damaged
+    assert sorted(hashed) == sorted(checksums.OF_A_RUN)
 
 
 def lying(store: Store) -> None:
@@ -255,7 +300,7 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(
 
 
 def test_verify_imports_no_torch_and_unpickles_nothing(store: Store) -> None:
-    np.savez(store.path(A) / "predictions.npz", test_logits=np.array([print], dtype=object))
+    np.savez(store.path(A) / "predictions.npz", test_logits=np.array([Evil(), 1], dtype=object))
     (store.path(A) / "checksums.json").unlink()
     code = (
         "import sys, pickle\nsys.argv = ['lossbench', 'verify']\nfrom lossbench.cli import main\n"
@@ -266,3 +311,25 @@ def test_verify_imports_no_torch_and_unpickles_nothing(store: Store) -> None:
     )
     assert f"{A}/predictions.npz is no .npz of plain numbers" in answer.stdout
     assert answer.stdout.splitlines()[-1] == "1 False"
+    mark = store.runs.parent.parent / MARK
+    assert not mark.exists()
+    with contextlib.chdir(mark.parent):  # whoever allows pickles makes the mark
+        np.load(store.path(A) / "predictions.npz", allow_pickle=True)["test_logits"]
+    assert mark.is_dir()
+
+
+def test_a_damaged_checkpoint_of_an_interrupted_run_is_named(lossbench: Lossbench, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    store.start("a-b-c-s0-00000000", {"seed": 0})
+    store.save_checkpoint("a-b-c-s0-00000000", State(epoch=1))
+    assert lossbench("verify").returncode == 0
+    path = store.partial("a-b-c-s0-00000000") / "checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    answer = lossbench("verify")
+    assert answer.returncode == 1
+    first, *_ = answer.stdout.splitlines()
+    assert first.startswith(f"{path.relative_to(tmp_path)} is damaged")
+    assert first.endswith("remove it, and the run starts anew")
+    assert "no damage" not in answer.stdout

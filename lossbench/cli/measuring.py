@@ -101,11 +101,15 @@ def evaluate(
         try:
             change = evaluation.measure_again(store, run_id, options)
             if change and not dry_run:
-                store.save_metrics(run_id, change.content)
+                store.save_metrics(run_id, change.content, of=change.version)
         except RequestError as error:
             spoilt += 1
             print(f"{run_id}: {error}", file=sys.stderr)
             continue
+        except OSError as error:  # a full disk, or one that is read alone: it is no other for the next run
+            print(f"{run_id}: {error.strerror} ({error.filename or store.path(run_id)})", file=sys.stderr)
+            print(f"stopped after {number - 1} of {len(ids)} runs; the same command does the rest", file=sys.stderr)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print(
                 f"\ninterrupted after {number - 1} of {len(ids)} runs; the same command does the rest", file=sys.stderr

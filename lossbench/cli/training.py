@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lossbench import stopping
 from lossbench.cli.options import ConfigDir, Overrides
 from lossbench.errors import Terminated, WorkersError
 
@@ -28,17 +29,19 @@ def train(
     values (seed, epochs, batch_size, keep, results_dir). Several values make a sweep. Finished runs are skipped,
     interrupted ones go on.
     """
-    from lossbench import sweep
-    from lossbench.settings import sentence, told_apart
-
     try:
-        outcomes = sweep.train(
-            overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
-        )
+        with stopping.raised():  # from here on: the imports take seconds
+            from lossbench import sweep
+            from lossbench.settings import sentence, told_apart
+
+            outcomes = sweep.train(
+                overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
+            )
     except (KeyboardInterrupt, WorkersError) as stopped:
         again = shlex.join(["lossbench", *sys.argv[1:]])
-        then = "starts them again" if force else "goes on"
-        why = f"lossbench: {stopped}" if isinstance(stopped, WorkersError) else "\ninterrupted"
+        then = "starts them again, and goes on with the one it was training again" if force else "goes on"
+        notes = "; ".join(["interrupted", *getattr(stopped, "__notes__", ())])
+        why = f"lossbench: {stopped}" if isinstance(stopped, WorkersError) else f"\n{notes}"
         print(f"{why}; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
         code = 1 if isinstance(stopped, WorkersError) else 143 if isinstance(stopped, Terminated) else 130
         raise typer.Exit(code) from None

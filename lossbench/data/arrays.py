@@ -28,12 +28,13 @@ def arrays(*, file: str) -> Source:
 
     Returns:
         Examples: uint8 inputs as they are, any other numbers as float32, [N, D], [N, C, H, W], and grey images
-        [N, H, W] as [N, 1, H, W]; targets int64, [N], or [N, H, W] with -100 where a pixel has no label.
+        [N, H, W] as [N, 1, H, W]; targets int64, [N], or [N, H, W] with -100 where a pixel has no label; of booleans,
+        True is class 1.
 
     Raises:
-        DataError: if the file cannot be read, lacks an array or has one too many, shapes disagree, inputs are not
-            finite, or targets are not the whole numbers 0..K-1, each at least once among `targets` where classes
-            have no names.
+        DataError: if the file cannot be read, lacks an array or has one too many or an empty one, shapes disagree,
+            inputs are not finite in float32, or targets are not the whole numbers 0..K-1, each at least once among
+            `targets` where classes have no names.
     """
     place = Path(file).expanduser()
     if not place.is_file():
@@ -72,17 +73,21 @@ def _examples(place: Path, content: Mapping[str, NDArray[Any]], split: str) -> E
             f"{place}: {split}inputs {list(inputs.shape)} look like [N, H, W, C]; lossbench wants [N, C, H, W]: "
             "inputs.transpose(0, 3, 1, 2)"
         )
-    if inputs.dtype.kind == "f":
+    if not inputs.size:
+        raise DataError(f"{place}: {split}inputs {list(inputs.shape)} are empty")
+    if inputs.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            inputs = inputs.astype(np.float32)
         wrong = ~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
         if wrong.any():
-            raise DataError(f"{place}: {split}inputs[{int(wrong.argmax())}] is not finite")
-    if targets.dtype.kind not in "ui" or targets.shape not in (inputs.shape[:1], inputs.shape[:1] + inputs.shape[-2:]):
+            raise DataError(f"{place}: {split}inputs[{int(wrong.argmax())}] is not finite in float32")
+    if targets.dtype.kind not in "bui" or targets.shape not in (inputs.shape[:1], inputs.shape[:1] + inputs.shape[-2:]):
         raise DataError(
             f"{place}: {split}targets should be whole numbers, one for each of the {len(inputs)} inputs or for each of "
             f"their pixels; got {targets.dtype} {list(targets.shape)}"
         )
-    if inputs.dtype != np.uint8:
-        inputs = inputs.astype(np.float32)
+    if (largest := int(targets.max())) > np.iinfo(np.int64).max:
+        raise DataError(f"{place}: {split}targets should be 0..K-1; got {largest}")
     if inputs.ndim == 3:
         inputs = inputs[:, None]
     return Examples(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(targets.astype(np.int64)))

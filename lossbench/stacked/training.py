@@ -172,6 +172,7 @@ class Stack:
             factor = self.experiments[0].schedule(step, total)
             self.optimizer.step(gradients, factor)
             if done < self.steps and checkpoints is not None and checkpoints.due():
+                self._note_diverged(self.losses[:, :done].isfinite().all(1).logical_not(), epoch + 1)
                 checkpoints.save(self.brought_up_to_date(done))
         val_losses, accuracies = self._validate()
         mean = (self.losses.double() @ torch.tensor(sizes).to(self.losses.device).double()) / self.batches.examples
@@ -249,17 +250,16 @@ class Stack:
 
     def _end_epoch(self, rows: Sequence[dict[str, float]], orders: Sequence[Tensor]) -> None:
         better = torch.zeros(len(self.runs), dtype=torch.bool)
+        self._note_diverged(torch.tensor([not math.isfinite(row["train_loss"]) for row in rows]), int(rows[0]["epoch"]))
         prints: dict[tuple[str, int], str] = {}
         for r, (row, state, s) in enumerate(zip(rows, self.states, self.seed_of.tolist(), strict=True)):
+            state.losses, state.augmentation, state.elapsed = None, None, 0.0  # of the diverged ones, too
             if r in self.errors:
-                continue
-            if not math.isfinite(row["train_loss"]):
-                self.errors[r] = self._diverged(r, int(row["epoch"]))
                 continue
             if self.keep == "last" or row["val_accuracy"] >= self.best_accuracy[r]:
                 self.best_accuracy[r], better[r] = row["val_accuracy"], True
             state.history.append(row)
-            state.epoch, state.losses, state.augmentation, state.elapsed = int(row["epoch"]), None, None, 0.0
+            state.epoch = int(row["epoch"])
             if (state.order, s) not in prints:
                 seen = f"{state.order}/{self.batch_size}/".encode() + orders[s].numpy().tobytes()
                 prints[state.order, s] = hashlib.sha256(seen).hexdigest()
@@ -269,6 +269,11 @@ class Stack:
         self.best[better] = self.weights.flat[better]
         for name, values in self.weights.buffers.items():
             self.best_buffers[name][better] = values[better]
+
+    def _note_diverged(self, diverged: Tensor, epoch: int) -> None:
+        for r in diverged.nonzero().flatten().tolist():
+            if r not in self.errors:
+                self.errors[r] = self._diverged(r, epoch)
 
     def _diverged(self, r: int, epoch: int) -> DivergedError:
         history = self.states[r].history

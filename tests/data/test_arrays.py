@@ -52,6 +52,12 @@ def test_splits_and_class_names_that_are_given_are_used(save):
     assert (len(source.val), len(source.test)) == (1, 2)
 
 
+def test_booleans_are_targets_of_two_classes(save):
+    source = arrays(file=save(inputs=np.eye(4), targets=TARGETS == 1))
+    assert source.train.targets.tolist() == [0, 1, 1, 0]
+    assert source.class_names == ("0", "1")
+
+
 def test_masks_are_targets_of_every_pixel(save):
     masks = np.zeros((4, 2, 3), dtype=np.int64)
     masks[0, 0, 0], masks[1, 1, 1] = 1, -100
@@ -85,6 +91,14 @@ def test_it_can_be_split_and_normalised_like_any_data(save):
         ({"inputs": np.array(["a"] * 4), "targets": TARGETS}, "should be numbers"),
         ({"inputs": np.zeros(4), "targets": TARGETS}, "should be numbers"),
         ({"inputs": np.array([[0.0], [np.nan], [1], [2]]), "targets": TARGETS}, r"inputs\[1\] is not finite"),
+        ({"inputs": np.array([[0.0], [1e300], [1], [2]]), "targets": TARGETS}, r"inputs\[1\] is not finite in float32"),
+        ({"inputs": IMAGES[:0], "targets": TARGETS[:0]}, r"inputs \[0, 1, 2, 3\] are empty"),
+        ({"inputs": np.zeros((4, 0)), "targets": TARGETS}, r"inputs \[4, 0\] are empty"),
+        (
+            {"inputs": np.eye(4), "targets": TARGETS, "val_inputs": np.zeros((0, 4)), "val_targets": TARGETS[:0]},
+            r"val_inputs \[0, 4\] are empty",
+        ),
+        ({"inputs": IMAGES, "targets": TARGETS.astype(np.uint64) << np.uint64(63)}, "0..K-1; got 9223372036854775808"),
         (
             {"inputs": np.eye(4), "targets": TARGETS, "test_inputs": np.eye(3), "test_targets": TARGETS[:3]},
             r"test_inputs are of shape \[3\], inputs of \[4\]",

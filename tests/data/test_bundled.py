@@ -1,8 +1,13 @@
+import importlib.util
+import shutil
+from types import SimpleNamespace
+
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
-from lossbench.data import breast_cancer, digits, wine
+from lossbench.data import breast_cancer, bundled, digits, wine
+from lossbench.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -39,3 +44,23 @@ def test_the_files_read_here_are_what_scikit_learn_loads():
         assert torch.equal(ours.train.inputs, torch.tensor(inputs, dtype=torch.float32))
         assert torch.equal(ours.train.targets, torch.tensor(theirs.target))
         assert ours.class_names == tuple(str(name) for name in theirs.target_names)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(digits, "digits.csv.gz"), (breast_cancer, "breast_cancer.csv"), (wine, "wine_data.csv")]
+)
+def test_a_file_that_is_cut_short_or_has_one_wrong_bit_is_named(tmp_path, monkeypatch, function, name):
+    path = tmp_path / "datasets/data" / name
+    path.parent.mkdir(parents=True)
+    shutil.copy(bundled._file(name), path)
+    installed = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed)
+    content = path.read_bytes()
+    assert len(function().train) > 100  # what is there is what is read
+    middle = len(content) // 2
+    for wrong in (content[:-100], content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
+        path.write_bytes(wrong)
+        with pytest.raises(DataError) as caught:
+            function()
+        assert str(caught.value).startswith(f"{path} is not {name} of scikit-learn: expected content of sha256 ")
+        assert str(caught.value).endswith("; pip install --force-reinstall scikit-learn brings the right one")

@@ -38,6 +38,7 @@ def test_every_file_that_is_read_has_a_digest_and_every_data_set_a_source():
         "cifar100": cifar._CIFAR100.files,
         "svhn": house_numbers._FILES,
         "land_cover": (land_cover.PICTURE, land_cover.MASK),
+        "scikit-learn": ("digits.csv.gz", "breast_cancer.csv", "wine_data.csv"),
     }
     assert {collection: {*names} for collection, names in read.items()} == {
         collection: {*known} for collection, known in digests.PUBLISHED.items()

@@ -1,0 +1,152 @@
+"""What a process does when it is asked to stop: by Ctrl-C, or by SIGTERM, as clusters do before they kill it.
+
+The only file that knows the signals. Those that another library handles are left to it, and so are those of a process
+whose main thread is not the one that asks here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, cast
+
+from lossbench.errors import Terminated
+
+SAME = 0.5  # seconds within which a second signal is the first again: `timeout` sends it to the process and its group
+WORKERS_SAVE_WITHIN = 30.0  # seconds
+
+# With what Python does then if nobody asked for more.
+STOPS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
+@dataclass
+class Stop:
+    """Remembers that the process was asked to stop, for whoever can stop at a better moment."""
+
+    error: KeyboardInterrupt | None = None  # what to raise at that moment
+    asked: float = 0.0
+    at_once: bool = True  # whether a second signal ends what is under way
+    then: Callable[[int], None] | None = None  # what else to do at the first
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Answer a signal."""
+        if self.error is None:
+            self.error, self.asked = _error(number), time.monotonic()
+            if self.then is not None:
+                self.then(number)
+        elif self.at_once and time.monotonic() - self.asked >= SAME:
+            raise self.error
+
+
+def _error(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise _error(number)
+
+
+def _take(answer: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    """Take the signals that nobody but this file has taken; return who had them."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    before = {number: signal.getsignal(number) for number in STOPS}
+    ours = {
+        number: handler
+        for number, handler in before.items()
+        if handler in (STOPS[number], _raise) or isinstance(handler, Stop)
+    }
+    for number in ours:
+        signal.signal(number, answer)
+    return ours
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Raise what the process is asked, wherever it is: SIGTERM as well as Ctrl-C."""
+    before = _take(_raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_effect() -> Stop | None:
+    return next((stop for number in STOPS if isinstance(stop := signal.getsignal(number), Stop)), None)
+
+
+@contextmanager
+def remembered(then: Callable[[int], None] | None = None) -> Iterator[Stop]:
+    """Remember a signal instead, until the end of the block at the latest, and raise at a second one.
+
+    Within another such block, or where the process remembers for good, that is the one which counts.
+
+    Args:
+        then: called with the first signal.
+
+    Returns:
+        What remembers. It is for the caller to raise its error.
+    """
+    stop = _in_effect()
+    if stop is not None:
+        yield stop
+        return
+    stop = Stop(then=then)
+    before = _take(stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def remembered_for_good() -> Stop:
+    """Remember a signal for as long as the process lives, however often it comes: for a sweep's workers."""
+    stop = _in_effect()
+    if stop is None:
+        stop = Stop(at_once=False)
+        _take(stop)
+    return stop
+
+
+@contextmanager
+def passed_on() -> Iterator[Stop]:
+    """Have the processes that this one starts stop, each when it has saved its run, before this one does.
+
+    A second signal ends them all, and so do those that take longer than WORKERS_SAVE_WITHIN.
+
+    Raises:
+        KeyboardInterrupt: at the end of the block, if the process was asked to stop.
+    """
+
+    def pass_on(number: int) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        last.args = (os.getpid(), number)
+        last.start()
+
+    last = threading.Timer(WORKERS_SAVE_WITHIN, os.kill)
+    last.daemon = True
+    try:
+        with remembered(pass_on) as stop:
+            yield stop
+    except Exception as error:
+        if stop.error is not None:  # it may have broken what was under way
+            raise stop.error from error
+        raise
+    finally:
+        last.cancel()
+        if stop.error is not None:
+            for worker in multiprocessing.active_children():
+                with suppress(ProcessLookupError):
+                    os.kill(cast(int, worker.pid), signal.SIGKILL)  # joblib's have no kill()
+    if stop.error is not None:
+        raise stop.error
