@@ -175,7 +175,7 @@ def sources(config: Config) -> dict[str, str]:
     """Return a hash of each file outside the libraries that a configuration's functions are written in.
 
     A function of the user's own is named by its path, not by what it does: what it was when a run was trained is on
-    the run's record. So is the file of weights that `model.weights` names, if it does and is there.
+    the run's record. So are the files that `model.weights` and `dataset.file` name, where they do and are there.
     """
     found: dict[str, str] = {}
     for node in nodes({group: config[group] for group in _GIVEN}):
@@ -185,9 +185,10 @@ def sources(config: Config) -> dict[str, str]:
         path = None if library else inspect.getsourcefile(written)
         if path is not None:
             found[str(node["_target_"])] = digest(Path(path))
-    weights = config["model"].get("weights")
-    if isinstance(weights, str) and Path(weights).expanduser().is_file():
-        found["model.weights"] = digest(Path(weights).expanduser())
+    for group, key in (("model", "weights"), ("dataset", "file")):
+        named = config[group].get(key)
+        if isinstance(named, str) and Path(named).expanduser().is_file():
+            found[f"{group}.{key}"] = digest(Path(named).expanduser())
     return found
 
 

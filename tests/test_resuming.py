@@ -83,7 +83,7 @@ def test_a_run_whose_data_and_loss_changed_does_not_go_on(
     answer = lossbench(*command, "-q")
     assert answer.returncode == 1
     assert f"{runs} of {runs} runs failed" in answer.stderr
-    said = f"{module}.mine and its data changed since it was interrupted; --force trains it anew\n"
+    said = f"{module}.mine and dataset.file and its data changed since it was interrupted; --force trains it anew\n"
     assert answer.stderr.count(said) >= runs
 
 

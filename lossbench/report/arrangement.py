@@ -137,7 +137,7 @@ def look_alikes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     differing = {
         key for group in alike.values() for key in group[0].config if len({row.config[key] for row in group}) > 1
     }
-    names = ["the code or the weights of one's own" if key == "sources" else key for key in sorted(differing)]
+    names = ["the code, the weights or the data of one's own" if key == "sources" else key for key in sorted(differing)]
     return [f"Rows that look alike differ in {', '.join(names)}."] if names else []
 
 

@@ -132,7 +132,7 @@ def report(rows: list[dict[str, str | int | float]], rounds: int, loop: int) -> 
             for other in ("shell loop", "sequential"):
                 both = zip(ways[other], of, strict=False)
                 faster = [float(theirs["seconds"]) / float(ours["seconds"]) for theirs, ours in both]
-                ratios.append(spread(faster) if faster and other != way else "")
+                ratios.append(spread(faster) if faster and way not in (other, "shell loop") else "")
             runs = int(of[0]["runs"])
             each = f"{statistics.median(seconds) / runs:.2f}"
             lines.append(f"| {sweep} | {runs} | {way} | {spread(seconds)} | {each} | {' | '.join(ratios)} |")

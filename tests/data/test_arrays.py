@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from support import compose
 
+from lossbench.checking import sources
 from lossbench.data import arrays
 from lossbench.data.prepare import prepare
 from lossbench.errors import DataError
@@ -114,3 +116,11 @@ def test_what_does_not_fit_is_said(save, content, message):
 def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(DataError, match=r"dataset\.file=.*gone\.npz: no such file"):
         arrays(file=str(tmp_path / "gone.npz"))
+
+
+def test_runs_on_a_file_that_was_changed_between_them_are_told_apart(save, tmp_path):
+    config = compose("dataset=arrays", f"dataset.file={save(inputs=np.eye(40), targets=np.arange(40) % 2)}")
+    before = sources(config)
+    assert set(before) == {"dataset.file"}
+    save(inputs=np.eye(40) * 2, targets=np.arange(40) % 2)
+    assert sources(config) != before

@@ -293,7 +293,7 @@ def test_rows_that_differ_in_their_own_code_alone_are_said_to(run, frame):
     runs["sources"] = [f'{{"mine": "{name}"}}' for name in runs["run"]]
     table = tabulate(runs)
     assert [row.n for row in table.rows] == [1, 1]
-    assert "Rows that look alike differ in the code or the weights of one's own." in table.notes
+    assert "Rows that look alike differ in the code, the weights or the data of one's own." in table.notes
 
 
 @pytest.mark.slow
