@@ -118,7 +118,7 @@ def check_stored(config: Mapping[str, Any], config_dir: Path | None) -> None:
         node = config.get(group)
         known = targets(group, folders)
         for inner in nodes(node) if isinstance(node, Mapping) else ():
-            if inner["_target_"] not in known:
+            if str(inner["_target_"]) not in known:
                 raise ConfigError(
                     f"its config names {group}._target_={inner['_target_']}, which no config of lossbench does; if it "
                     "is yours, --config-dir must name the folder whose yaml has it"
@@ -146,6 +146,8 @@ def _check_node(node: Any, group: str, where: str) -> None:
 def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     """The function that a node names, by way of Hydra and its list of what may not be called."""
     try:
+        if not isinstance(node["_target_"], str):
+            raise ConfigError("must be text: the path of a function, with dots")
         return _located(node["_target_"], _module(node["_target_"]))
     except InstantiationException as error:
         reason = f"cannot be used: {' '.join(str(error.__cause__ or error).split())}"
@@ -154,9 +156,9 @@ def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     raise ConfigError(f"{where}._target_={node['_target_']} {reason}")
 
 
-def _module(target: Any) -> object:
+def _module(target: str) -> object:
     """The module as it is loaded now: after it is loaded anew, its functions are others."""
-    return sys.modules.get(str(target).rpartition(".")[0]) or object()
+    return sys.modules.get(target.rpartition(".")[0]) or object()
 
 
 @functools.lru_cache(maxsize=1024)  # Hydra takes milliseconds, and every run of a sweep names the same few

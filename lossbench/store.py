@@ -125,7 +125,7 @@ class Store:
         (self.partial(run_id) / "checkpoint.pt").unlink(missing_ok=True)
 
     def save_checkpoint(self, run_id: str, state: State) -> None:
-        """Keep what is needed to go on from the end of an epoch."""
+        """Keep what is needed to go on from between two steps."""
         import torch
 
         temporary = _new(self.partial(run_id) / "checkpoint.tmp")

@@ -31,18 +31,10 @@ SAVED_WITHIN = 10.0  # seconds that a process has to save its run when it must e
 class _Task:
     """One run of a sweep, in whichever process the launcher calls it."""
 
-    force: bool
-    since: float  # when the request was made
-    retry_failed: bool
-    wait: bool  # for a run that another process is training, rather than coming to it again at the end
+    policy: run.Policy  # what to do about a run that is there already
     share: device.Share  # of the machine
     display: Silent
     process: int = field(default_factory=os.getpid)  # where the sweep was asked for
-
-    @property
-    def policy(self) -> run.Policy:
-        """What to do about a run that is there already."""
-        return run.Policy(self.force, self.since, self.retry_failed, self.wait)
 
     def __call__(self, config: Config, overrides: tuple[str, ...], turn: int) -> Outcome:
         if os.getpid() == self.process:
@@ -60,17 +52,8 @@ class _Task:
 
     def _train(self, config: Config, overrides: tuple[str, ...], turn: int) -> Outcome:
         device.take(replace(self.share, turn=turn))
-        build.keep_data_of(self.since)
-        return run.execute(
-            checking.check(config),
-            force=self.force,
-            since=self.since,
-            retry_failed=self.retry_failed,
-            wait=self.wait,
-            alone=self.share.workers == 1,
-            display=self.display,
-            overrides=overrides,
-        )
+        build.keep_data_of(self.policy.since)
+        return run.execute(checking.check(config), **vars(self.policy), display=self.display, overrides=overrides)
 
 
 @functools.cache
@@ -119,17 +102,20 @@ def train(
         if not plan.in_process:
             _train_teachers(plan.runs or (), force or retry_failed, display)
         with _watching([] if plan.in_process else planned, force, display):
-            # A sweeper that decides as it goes needs the value of each run before the next.
-            task = _Task(force, since, retry_failed, plan.runs is None, device.Share.among(plan.workers), display)
+            # A sweeper that decides as it goes needs the value of each run before the next. Else a run that another
+            # process is training is come to again at the end.
+            policy = run.Policy(force, since, retry_failed, wait=plan.runs is None, alone=plan.workers == 1)
+            task = _Task(policy, device.Share.among(plan.workers), display)
             returned = hydra.multirun(plan, overrides, task)
             if any(outcome.status == "stopped" for outcome in returned):
                 raise WorkersError(STOPPED)
-        returned = [_come_again(outcome, force, since, retry_failed, display) for outcome in returned]
+        at_the_end = replace(policy, wait=True, alone=True)
+        returned = [_come_again(outcome, at_the_end, display) for outcome in returned]
     outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
 
 
-def _come_again(outcome: Outcome, force: bool, since: float, retry_failed: bool, display: Silent) -> Outcome:
+def _come_again(outcome: Outcome, policy: run.Policy, display: Silent) -> Outcome:
     """Train a run that did not fit beside others, or wait for the process that was training it when its turn came.
 
     Where that one has died, it is trained, too.
@@ -139,9 +125,7 @@ def _come_again(outcome: Outcome, force: bool, since: float, retry_failed: bool,
     told = outcome.run_id in {known.run_id for known in display.outcomes}  # seen in its folder, beside a launcher
     return run.execute(
         dict(outcome.config),
-        force=force,
-        since=since,
-        retry_failed=retry_failed,
+        **vars(policy),
         display=Silent() if told else display,
         overrides=outcome.overrides,
     )

@@ -181,8 +181,7 @@ def train(
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         state.history.append(row)
         state.epoch, state.losses, state.augmentation, state.elapsed = epoch + 1, None, None, 0.0
-        seen = f"{state.order}/{batch_size}/".encode() + order.numpy().tobytes()
-        state.order = hashlib.sha256(seen).hexdigest()
+        state.order = order_fingerprint(state.order, batch_size, order)
         state.seconds += row["seconds"]
         on_epoch(bring_up_to_date())
         if checkpoints is not None and checkpoints.due():
@@ -330,6 +329,17 @@ def step_flops(experiment: Experiment, batch_size: int) -> int:
 def generator(seed: int, name: str, epoch: int) -> torch.Generator:
     """Return the generator of one stream and epoch. On the CPU, so that every device draws the same numbers."""
     return torch.Generator().manual_seed(stream(seed, name, epoch))
+
+
+def order_fingerprint(before: str, batch_size: int, order: Tensor) -> str:
+    """Return a hash of the batches seen so far.
+
+    Args:
+        before: the hash at the end of the epoch before; empty for the first.
+        batch_size: examples per step.
+        order: of this epoch's examples, int64 [N], on the CPU.
+    """
+    return hashlib.sha256(f"{before}/{batch_size}/".encode() + order.numpy().tobytes()).hexdigest()
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:

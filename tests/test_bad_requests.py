@@ -81,6 +81,8 @@ TRAIN = [
     (["loss._target_=builtins.eval"], "blocklisted"),
     (["loss._target_=lossbench.losses"], "Expected a callable target"),
     (["loss._target_="], "loss._target_= cannot be used: Empty path"),
+    (["loss._target_=[]"], "loss._target_=[] must be text: the path of a function, with dots"),
+    (["loss=sum", "loss.first._target_={a:1}"], "loss.first._target_={'a': 1} must be text"),
     (["loss._target_=.."], "loss._target_=.. cannot be used"),
     (["model._target_=lossbench.losses.dice"], "model.logits has no default and must be given"),
     (["device._target_=builtins.dict"], "device._target_=builtins.dict says nothing of its parameters"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -36,31 +37,36 @@ def svhn(*, root: str | None = None) -> Source:
 
 
 def _read(path: Path) -> Examples:
-    examples = read_mat(path)
-    check_published("svhn", path.name, path.read_bytes(), path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a MATLAB file: {error}") from error
+    examples = read_mat(content, path)  # of a damaged file, its message says more
+    check_published("svhn", path.name, content, path)
     return examples
 
 
-def read_mat(path: Path) -> Examples:
+def read_mat(content: bytes, path: Path) -> Examples:
     """Read one of the two files: `X`, uint8 [32, 32, 3, N], and `y`, [N, 1], from 1 to 10.
 
     Args:
-        path: of the file.
+        content: of the file.
+        path: of the file, for the message.
 
     Returns:
         Examples, uint8 [N, 3, 32, 32].
 
     Raises:
-        DataError: naming the file, if it cannot be read or does not hold these.
+        DataError: naming the file, if it is none or does not hold these.
     """
     from scipy.io import loadmat  # half a second that only this data set needs
 
     try:
-        content = loadmat(path, variable_names=["X", "y"])
+        found = loadmat(io.BytesIO(content), variable_names=["X", "y"])  # type: ignore[arg-type]
     except Exception as error:  # damaged files raise anything from zlib's errors to TypeError
         raise DataError(f"{path} cannot be read as a MATLAB file: {error}") from error
     nothing = np.empty(0)
-    images, labels = content.get("X", nothing), content.get("y", nothing)
+    images, labels = found.get("X", nothing), found.get("y", nothing)
     numbers = images.dtype == np.uint8 and labels.dtype.kind in "iuf"
     if not numbers or images.shape != (32, 32, 3, labels.size):
         raise DataError(f"{path} should hold X, uint8 [32, 32, 3, N], and y with N labels")

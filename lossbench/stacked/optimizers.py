@@ -6,6 +6,7 @@ lie in one row, so that a step is a handful of operations however many layers th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from torch import Tensor
 OWN = ("lr", "weight_decay", "initial_lr", "params")  # what may differ between the runs, of a parameter group
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What the two have in common: rates, and the moments that a checkpoint keeps."""
 
     moments: ClassVar[tuple[str, ...]]  # their names in the state of torch.optim's
@@ -47,6 +48,7 @@ class Optimizer:
         if "step" in states[0]["state"].get(0, {}):
             self.steps = int(states[0]["state"][0]["step"])
 
+    @abstractmethod
     def step(self, gradients: Tensor, factor: float) -> None:
         """Change the weights.
 
@@ -54,7 +56,6 @@ class Optimizer:
             gradients: [R, P]; overwritten.
             factor: of the schedule, on all learning rates.
         """
-        raise NotImplementedError
 
 
 class SGD(Optimizer):

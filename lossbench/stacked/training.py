@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from lossbench.stacked.batches import Batch, Batches, stacked_inputs
 from lossbench.stacked.hyperparameters import bind, differing
 from lossbench.stacked.optimizers import KINDS
 from lossbench.stacked.weights import Weights
-from lossbench.training import Extras, State, Trained, diverged, fingerprint, finish
+from lossbench.training import Extras, State, Trained, diverged, fingerprint, finish, order_fingerprint
 
 
 class NotStackedError(Exception):
@@ -261,8 +260,7 @@ class Stack:
             state.history.append(row)
             state.epoch = int(row["epoch"])
             if (state.order, s) not in prints:
-                seen = f"{state.order}/{self.batch_size}/".encode() + orders[s].numpy().tobytes()
-                prints[state.order, s] = hashlib.sha256(seen).hexdigest()
+                prints[state.order, s] = order_fingerprint(state.order, self.batch_size, orders[s])
             state.order = prints[state.order, s]
             state.seconds += row["seconds"]
         better = better.to(self.best.device)
