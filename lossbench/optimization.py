@@ -15,11 +15,12 @@ from torch import nn
 from lossbench.domains import BELOW_ONE, NON_NEGATIVE, POSITIVE, UNIT
 from lossbench.errors import ConfigError, did_you_mean
 
-# torch keeps its compiler away from this method, and imports it for that as the first optimizer is made: as long again
-# as torch itself, before anything has been said. Marked as kept away already; no effect where torch does otherwise.
-_add = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
-if _add is not None:
-    _add.__dynamo_disable = _add
+# torch keeps its compiler away from these methods, and imports it for that as the first is called: as long again as
+# torch itself, before anything has been said. Marked as kept away already; no effect where torch does otherwise.
+for _name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+    _method = getattr(getattr(torch.optim.Optimizer, _name), "__wrapped__", None)
+    if _method is not None:
+        _method.__dynamo_disable = _method
 
 
 def sgd(

@@ -10,23 +10,36 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lossbench.domains import Interval
 from lossbench.errors import ConfigError, did_you_mean
 
-# A sweep asks the same few functions thousands of times.
-_signature: Callable[[Any], inspect.Signature] = functools.lru_cache(maxsize=1024)(inspect.signature)
+T = TypeVar("T")
 
 
+def _cached(look: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Look at each function once: a sweep asks the same few thousands of times."""
+    cached = functools.lru_cache(maxsize=1024)(look)
+
+    @functools.wraps(look)
+    def ask(function: Any) -> T:
+        try:
+            hash(function)
+        except TypeError:
+            return look(function)
+        return cached(function)
+
+    return ask
+
+
+@_cached
 def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Return a function's parameters by name."""
-    try:
-        return _signature(function).parameters
-    except TypeError:  # a callable that cannot be looked up, for it has no hash
-        return inspect.signature(function).parameters
+    return inspect.signature(function).parameters
 
 
+@_cached
 def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
     annotated: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
     try:

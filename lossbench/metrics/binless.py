@@ -10,6 +10,7 @@ from lossbench.metrics.inputs import read
 from lossbench.metrics.metric import metric
 
 CELLS = 2**14  # of the grid that residuals are put on
+VANISHES = 39.0  # e^(-x²/2) is 0 in float64 from here on
 
 
 def residual_spectrum(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -49,8 +50,11 @@ def smoothed_error(spectrum: NDArray[np.float64], bandwidth: float) -> float:
         spectrum: of the residuals, from `residual_spectrum`.
         bandwidth: σ ≥ 0.
     """
-    frequencies = np.pi * np.arange(CELLS)
-    return float(np.abs(idct(spectrum * np.exp(-((frequencies * bandwidth) ** 2) / 2))).sum())
+    kept = CELLS if bandwidth * np.pi * CELLS < VANISHES else int(VANISHES / (np.pi * bandwidth)) + 1
+    frequencies = np.pi * np.arange(kept)
+    smoothed = np.zeros(CELLS)
+    smoothed[:kept] = spectrum[:kept] * np.exp(-((frequencies * bandwidth) ** 2) / 2)
+    return float(np.abs(idct(smoothed)).sum())
 
 
 @metric(better="lower")
