@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import json
 import traceback
@@ -19,12 +20,14 @@ from lossbench.checking import EXTRAS, split_dataset, target_of, values_of
 from lossbench.config import Config
 from lossbench.data.dataset import Dataset, Source
 from lossbench.data.prepare import prepare
+from lossbench.data.streaming import Streamed
 from lossbench.device import Device
 from lossbench.errors import ConfigError, LossbenchError
 from lossbench.losses import weights
 from lossbench.models.normalised import Normalised
 from lossbench.randomness import stream
 from lossbench.signature import parameters, takes_any
+from lossbench.trackers import Tracker
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,13 @@ def build_dataset(config: Config) -> Dataset:
     return _prepared(json.dumps(config["dataset"], sort_keys=True), config["seed"])
 
 
+def why_streamed(config: Config) -> str:
+    """Say why a configuration's images are read as they are needed; empty where its data are held in memory."""
+    with _naming(config, "dataset"):
+        inputs = _source_of(config["dataset"]).train.inputs
+    return inputs.why if isinstance(inputs, Streamed) else ""
+
+
 def forget_data() -> None:
     """Drop the data kept from earlier requests: files may have changed since."""
     _source.cache_clear()
@@ -159,9 +169,15 @@ def _source(node: str) -> Source:
 def _prepared(node: str, seed: int) -> Dataset:
     settings = json.loads(node)
     function = target_of(settings, "dataset")
-    own, split = split_dataset(values_of(settings, function), function)
-    source = _source(json.dumps({"_target_": settings["_target_"], "own": own}, sort_keys=True))
-    return prepare(source, seed=seed, **split)
+    _, split = split_dataset(values_of(settings, function), function)
+    return prepare(_source_of(settings), seed=seed, **split)
+
+
+def _source_of(settings: Mapping[str, Any]) -> Source:
+    """By what is the data set's own: how it is split makes no other."""
+    function = target_of(settings, "dataset")
+    own, _ = split_dataset(values_of(settings, function), function)
+    return _source(json.dumps({"_target_": settings["_target_"], "own": own}, sort_keys=True))
 
 
 def build_model(config: Config, dataset: Dataset, device: Device) -> nn.Module:
@@ -227,6 +243,9 @@ def build_loss(node: Mapping[str, Any], dataset: Dataset) -> Loss:
             )
         bound: Callable[..., Tensor] = function(**values).to(dataset.train.targets.device)
         known = parameters(function.forward)
+    elif isinstance(function, nn.Module):  # as a caller of `lossbench.compare` made it; each run has its own
+        bound = copy.deepcopy(function).to(dataset.train.targets.device)
+        known = parameters(function.forward)
     else:
         bound = functools.partial(function, **values)
     declared = {*known, *_handed_on(inner)} if takes_any(function) else known
@@ -270,6 +289,12 @@ def _prior(value: Any, dataset: Dataset) -> Tensor | None:
         return None
     weights.check_prior(value, dataset.num_classes)
     return torch.tensor(value, dtype=torch.float32)
+
+
+def build_tracker(name: str, node: Mapping[str, Any]) -> Tracker:
+    """Make one of a configuration's trackers."""
+    tracker: Tracker = _bind(node, f"tracker.{name}")()
+    return tracker
 
 
 def _bind(node: Mapping[str, Any], where: str) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ KINDS = {
     "datasets": "dataset",
     "optimizers": "optimizer",
     "schedules": "schedule",
+    "trackers": "tracker",
     "experiments": "experiment",
     "metrics": "",
 }

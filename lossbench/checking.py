@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from lossbench import metrics
+from lossbench import given, metrics
 from lossbench.catalogue import conf_dir, targets
 from lossbench.checksums import digest
-from lossbench.config import Config, learns_new_classes
+from lossbench.config import GROUPS, Config, learns_new_classes
 from lossbench.data.prepare import prepare
 from lossbench.errors import ConfigError
 from lossbench.settings import nodes
 from lossbench.signature import check as check_signature
 from lossbench.signature import parameters
+from lossbench.trackers import check_installed
 
 # What a loss may ask the trainer for, beside logits and targets.
 EXTRAS = ("teacher_logits", "sample_weights", "epoch")
@@ -37,6 +39,7 @@ _GIVEN = {
     "optimizer": ("model",),
     "schedule": ("step", "total_steps"),
     "device": (),
+    "tracker": (),
 }
 _RESERVED = ("_target_", "name")
 
@@ -53,9 +56,13 @@ def check(config: Config) -> Config:
     Raises:
         ConfigError: for an unknown key, a wrong type, a value outside its domain or a function that is not there.
     """
-    for group in _GIVEN:
+    for group in GROUPS:
         _check_node(config[group], group, group)
     metrics.check_options(config["metrics"])
+    for name, node in (config.get("tracker") or {}).items():
+        _check_node(node, "tracker", f"tracker.{name}")
+        package = getattr(target_of(node, f"tracker.{name}"), "package", None)
+        check_installed(f"tracker={name}", name, package)
     if not (wants_teacher(config["loss"]) or learns_new_classes(config)):
         return {**config, "teacher": None}
     teacher = config["teacher"]
@@ -137,10 +144,18 @@ def _check_node(node: Any, group: str, where: str) -> None:
         check_signature(function, {**own, **{key: values[key] for key in unknown}}, where)
         check_signature(prepare, split, where, given=("source", "seed"))
     else:
-        check_signature(function, values, where, given=_GIVEN[group])
+        check_signature(function, values, where, given=(*_GIVEN[group], *_positional(function, group)))
     for key, value in values.items():
         if isinstance(value, Mapping) and "_target_" in value:
             _check_node(value, group, f"{where}.{key}")
+
+
+def _positional(function: Callable[..., Any], group: str) -> tuple[str, ...]:
+    """A loss is called with logits and targets by position, whatever it calls them; a class is made first."""
+    if group != "loss" or isinstance(function, type):
+        return ()
+    first = list(parameters(function).values())[:2]
+    return tuple(parameter.name for parameter in first if parameter.kind is not parameter.KEYWORD_ONLY)
 
 
 def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
@@ -161,9 +176,17 @@ def _module(target: str) -> object:
     return sys.modules.get(target.rpartition(".")[0]) or object()
 
 
+def forget_functions() -> None:
+    """Look at every path anew: a module may have been loaded again, as notebooks do."""
+    _located.cache_clear()
+
+
 @functools.lru_cache(maxsize=1024)  # Hydra takes milliseconds, and every run of a sweep names the same few
 def _located(target: str, module: object) -> Callable[..., Any]:
-    partial: functools.partial[Any] = instantiate({"_target_": target, "_partial_": True})
+    with warnings.catch_warnings():
+        # Hydra 1.4 asks for a list of what may be called, and has the same list of what may not be without one.
+        warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved")
+        partial: functools.partial[Any] = instantiate({"_target_": target, "_partial_": True})
     if partial.keywords or partial.args:
         raise ConfigError("is a functools.partial: name the function it calls")
     try:
@@ -180,10 +203,11 @@ def sources(config: Config) -> dict[str, str]:
     the run's record. So are the files that `model.weights` and `dataset.file` name, where they do and are there.
     """
     found: dict[str, str] = {}
-    for node in nodes({group: config[group] for group in _GIVEN}):
+    for node in nodes({group: config[group] for group in GROUPS}):
         function = target_of(node, "config")
         written = function if inspect.isroutine(function) or isinstance(function, type) else type(function)
         library = written.__module__.partition(".")[0] in ("lossbench", "torch", "torchvision")
+        library = library or str(node["_target_"]).startswith(given.PREFIX)  # whose record goes with the comparison
         path = None if library else inspect.getsourcefile(written)
         if path is not None:
             found[str(node["_target_"])] = digest(Path(path))

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from lossbench.errors import one_line
+from lossbench import processes
+from lossbench.errors import Terminated, WorkersError, one_line
 from lossbench.stopping import Stop, remembered
 
 EVERY = 10.0  # seconds
@@ -27,16 +28,22 @@ class Checkpoints(Generic[Saved]):
     """
 
     def __init__(
-        self, write: Callable[[Saved], None], failed: Callable[[Exception], object] = lambda error: None
+        self,
+        write: Callable[[Saved], None],
+        failed: Callable[[Exception], object] = lambda error: None,
+        *,
+        every: float | None = None,
     ) -> None:
         """Start the clock.
 
         Args:
             write: saves a state.
             failed: records what went wrong, where that is not raised because the run was asked to stop.
+            every: seconds between two, whatever they cost; None for EVERY, or longer by SHARE.
         """
         self.write, self.failed = write, failed
-        self.saved, self.pause = time.monotonic(), EVERY
+        self.every = every
+        self.saved, self.pause = time.monotonic(), EVERY if every is None else every
         self.asked = Stop()
         self.signals = ExitStack()
 
@@ -57,13 +64,15 @@ class Checkpoints(Generic[Saved]):
         self.signals.close()
         if self.stop is None or not (error is None or isinstance(error, Exception)):
             return
+        if isinstance(error, WorkersError):  # why the others were asked to stop, too
+            return
         if error is not None:
             self.failed(error)
         raise self.stop from error
 
     def due(self) -> bool:
-        """Whether it is time to save."""
-        return self.stop is not None or time.monotonic() - self.saved >= self.pause
+        """Whether it is time to save, or any process that trains with this one was asked to stop."""
+        return _agreed(self.asked, time.monotonic() - self.saved >= self.pause) > 0
 
     def save(self, state: Saved) -> None:
         """Save a state.
@@ -81,6 +90,46 @@ class Checkpoints(Generic[Saved]):
             self.stop.add_note(f"its checkpoint cannot be written ({one_line(str(error))}): the one before counts")
             raise self.stop from error
         self.saved = time.monotonic()
-        self.pause = min(max(EVERY, (self.saved - begun) / SHARE), LONGEST)
+        if self.every is None:
+            self.pause = min(max(EVERY, (self.saved - begun) / SHARE), LONGEST)
         if self.stop is not None:
             raise self.stop
+
+
+class Following:
+    """In a process that trains with others and is not the first: stops where the first one saves the run and stops."""
+
+    def __init__(self, asked: Stop) -> None:
+        """Keep what remembers whether this process was asked to stop."""
+        self.asked = asked
+        self.stops = False
+
+    def due(self) -> bool:
+        """Whether the first process saves the run now."""
+        wanted = _agreed(self.asked, False)
+        self.stops = wanted > SAVE
+        return wanted > 0
+
+    def save(self, state: object) -> None:
+        """Leave that to the first process.
+
+        Raises:
+            KeyboardInterrupt: if all stop here.
+        """
+        if self.stops:
+            assert self.asked.error is not None
+            raise self.asked.error
+
+
+SAVE, INTERRUPT, TERMINATE = 1, 2, 3
+
+
+def _agreed(asked: Stop, save: bool) -> int:
+    """What is to be done now: nothing, SAVE, or stop, which all do if any process was asked to."""
+    own = SAVE if save else 0
+    if asked.error is not None:
+        own = TERMINATE if isinstance(asked.error, Terminated) else INTERRUPT
+    wanted = processes.most(own)
+    if wanted > SAVE and asked.error is None:
+        asked.error = Terminated() if wanted == TERMINATE else KeyboardInterrupt()
+    return wanted

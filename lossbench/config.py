@@ -11,11 +11,11 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, fields
-from itertools import islice, takewhile
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -28,16 +28,19 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from hydra_plugins import lossbench_optuna, lossbench_ray, lossbench_submitit
 from lossbench import stopping
 from lossbench.catalogue import conf_dir
-from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE
+from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from lossbench.errors import ConfigError, WorkersError, did_you_mean
 from lossbench.explain import composing, explained
 from lossbench.identity import Config as Config
@@ -45,11 +48,13 @@ from lossbench.identity import identity as identity
 from lossbench.identity import learns_new_classes as learns_new_classes
 from lossbench.identity import run_id as run_id
 from lossbench.identity import teacher_config as teacher_config
+from lossbench.progress import Silent
 from lossbench.record import check_plain
+from lossbench.search import Interval, Launch, Search, Settings, Study
 from lossbench.stopping import Stop
 
 GROUPS = ("dataset", "model", "loss", "optimizer", "schedule", "device")
-VALUES = ("seed", "epochs", "batch_size", "keep", "results_dir")
+VALUES = ("seed", "epochs", "batch_size", "keep", "results_dir", "checkpoint_seconds")
 MOST_RUNS = 10_000  # of a sweep
 
 # Group choices that live inside another node. Users write the key on the left, Hydra wants `group@key`.
@@ -92,7 +97,9 @@ class Schema:
     batch_size: int = MISSING
     keep: str = MISSING
     results_dir: str = MISSING
+    checkpoint_seconds: float | None = None
     metrics: dict[str, Any] = MISSING
+    tracker: dict[str, Any] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(name="schema", node=Schema)
@@ -124,18 +131,101 @@ class Session:
             )
         _check_plugins(master)
         in_process = str(master.hydra.launcher._target_).endswith((".BasicLauncher", ".StackedLauncher"))
-        if not master.hydra.sweeper._target_.endswith(".BasicSweeper"):
-            return Plan(None, master, in_process)
+        in_jobs = str(master.hydra.launcher._target_).endswith((".SubmititLauncher", ".RayLauncher"))
+        searches = master.hydra.sweeper._target_ == lossbench_optuna.OptunaConf._target_
+        if not (searches or master.hydra.sweeper._target_.endswith(".BasicSweeper")):
+            self._check_launcher(master, 1)
+            return Plan(None, master, in_process, in_jobs)
         with composing(overrides):
             params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
             parsed = self._parse([*params, *master.hydra.overrides.task])
+            if searches:
+                return self._plan_search(master, parsed, in_process, in_jobs)
             _check_size(parsed)
             (jobs,) = BasicSweeper.split_arguments(parsed, None)
             if not jobs:
                 raise ConfigError("the sweep is empty: one of its overrides has no values")
             composed = list(self._composed(master, jobs))
         runs, typed = [config for config, _ in composed], [overrides for _, overrides in composed]
-        return Plan(runs, master, in_process, jobs, typed, _workers(master, len(runs)))
+        self._check_launcher(master, len(runs))
+        return Plan(runs, master, in_process, in_jobs, jobs, typed, _workers(master, len(runs)))
+
+    def _plan_search(self, master: DictConfig, parsed: Sequence[Override], in_process: bool, in_jobs: bool) -> Plan:
+        """Compose two points of every study: what holds at both ends of an interval is taken to hold between them."""
+        settings = Settings(**{field.name: master.hydra.sweeper[field.name] for field in fields(Settings)})
+        settings.check()
+        intervals = {
+            override.key_or_group: _interval(override, value)
+            for override in parsed
+            if isinstance(value := override.value(), IntervalSweep)
+        }
+        if not intervals:
+            raise ConfigError("there is nothing to search: give an interval, such as 'loss.epsilon=interval(0,0.3)'")
+        listed = [override for override in parsed if not isinstance(override.value(), IntervalSweep)]
+        _check_size(listed)
+        (jobs,) = BasicSweeper.split_arguments(listed, None)
+        if not jobs:
+            raise ConfigError("the sweep is empty: one of its overrides has no values")
+        studies = []
+        for job in jobs:
+            config = self.hydra.config_loader.load_sweep_config(master, list(job))
+            there = {key: one for key, one in intervals.items() if _is_there(config, key)}
+            studies.append(Study(tuple(job), there))
+        known = {key for study in studies for key in study.intervals}
+        if not known.issuperset(intervals):  # composing it says what is wrong
+            studies[0] = replace(studies[0], intervals=intervals)
+        search = Search(studies, settings)
+        if search.runs > MOST_RUNS:
+            raise ConfigError(
+                f"a search has at most {MOST_RUNS:,} runs; this one has {search.runs:,}: make several of it"
+            )
+        samples = [config for config, _ in self._composed(master, [*chain(*(study.samples() for study in studies))])]
+        self._check_launcher(master, search.at_once)
+        return Plan(
+            None, master, in_process, in_jobs, workers=_workers(master, search.at_once), samples=samples, search=search
+        )
+
+    def completions(self, overrides: Sequence[str], begun: str) -> list[str]:
+        """Return what an override could go on as.
+
+        Args:
+            overrides: those before it.
+            begun: what is typed of it.
+
+        Returns:
+            Whole overrides, or keys up to a `.`, `/` or `=`; none where what is typed cannot be composed.
+        """
+        key, equals, values = begun.partition("=")
+        *listed, value = values.split(",") if "[" not in values else [values]
+        before = f"{key}={','.join(listed)}," if listed else f"{key}{equals}"
+        group = _NESTED_GROUPS.get(key, key)  # `teacher.loss=` offers what `loss=` does
+        wanted = f"{group}={value}" if equals else key
+        try:
+            parsed = [
+                one for one in self._parse(self._translate(overrides)) if not isinstance(one.value(), IntervalSweep)
+            ]
+            _check_size(parsed)
+            (jobs,) = BasicSweeper.split_arguments(parsed, None)
+            asked = DefaultCompletionPlugin(self.hydra.config_loader)
+            found = asked._query("config", " ".join([*(word for word in jobs[0] if " " not in word), wanted]))
+        except Exception:  # whatever Hydra meets in a line that is half typed
+            return []
+        if equals:
+            return [before + one.removeprefix(f"{group}=") for one in found if not one.startswith(f"{group}=_")]
+        # An experiment is added with a plus, and `_target_` is not to be set.
+        named = [f"+{one}" if one.startswith("experiment") else one for one in found if "._" not in one]
+        return [*named, *(f"{nested}=" for nested in _NESTED_GROUPS if f"{nested}." in named)]
+
+    def _check_launcher(self, master: DictConfig, runs: int) -> None:
+        """Let a launcher of our own refuse its settings before anything is written."""
+        if str(master.hydra.launcher._target_).startswith("hydra_plugins.lossbench_"):
+            launcher = self._launcher(master, lambda config: None)
+            if hasattr(launcher, "check"):
+                launcher.check(runs)
+
+    def _launcher(self, master: DictConfig, task: Callable[[DictConfig], Any]) -> Launcher:
+        context = HydraContext(self.hydra.config_loader, Callbacks(master))
+        return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=master)
 
     def _composed(self, master: DictConfig, jobs: Sequence[Sequence[str]]) -> Iterator[tuple[Config, tuple[str, ...]]]:
         """Compose the jobs of a sweep, each with the overrides that are not Hydra's own.
@@ -158,7 +248,7 @@ class Session:
             typed = tuple(str(override.input_line) for override in parsed if not override.is_hydra_override())
             yield resolve(base, base.hydra.runtime.choices), typed
 
-    def multirun(self, plan: Plan, overrides: Sequence[str], task: Task) -> list[Any]:
+    def multirun(self, plan: Plan, overrides: Sequence[str], task: Task, display: Silent) -> list[Any]:
         """Call `task` for every run, here or in whichever process Hydra's launcher chooses.
 
         What was planned is not composed again: with the basic sweeper, Hydra would twice more for each run.
@@ -167,6 +257,7 @@ class Session:
             plan: what `plan` returned.
             overrides: what it was made from; a sweeper other than the basic one is given them.
             task: what to do for each run.
+            display: told how a search goes.
 
         Returns:
             What the task returned for each run; empty where a sweeper keeps that to itself.
@@ -177,27 +268,31 @@ class Session:
         # Other launchers' processes are theirs to end.
         joblib = str(plan.master.hydra.launcher._target_).endswith(".JoblibLauncher")
         with explained(), stopping.passed_on() if joblib else nullcontext(Stop()) as stop:
-            if plan.runs is None:
-                batches = self.hydra.multirun(
-                    "config", Job(task), self._translate(overrides), with_log_configuration=False
-                )
-                return [job.return_value for batch in batches or [] for job in batch]
-            planned = list(zip(plan.runs, plan.typed, strict=True)) if plan.in_process else []
-            if str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
-                return [task(settings, typed, 0) for settings, typed in planned]
-            context = HydraContext(self.hydra.config_loader, Callbacks(plan.master))
-            launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=context,
-                task_function=Job(task, dict(zip(map(tuple, plan.jobs), planned, strict=False))),
-                config=plan.master,
-            )
             try:
+                if plan.search is not None:
+                    return list(plan.search.train(self._launch(plan, task), display))
+                if plan.runs is None:
+                    translated = self._translate(overrides)
+                    batches = self.hydra.multirun("config", Job(task), translated, with_log_configuration=False)
+                    return [job.return_value for batch in batches or [] for job in batch]
+                planned = list(zip(plan.runs, plan.typed, strict=True)) if plan.in_process or plan.in_jobs else []
+                if str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
+                    return [task(settings, typed, 0) for settings, typed in planned]
+                by_overrides = dict(zip(map(tuple, plan.jobs), planned, strict=False))
+                launcher = self._launcher(plan.master, Job(task, by_overrides))
                 jobs = _UntilStopped(plan.jobs, stop)
                 return [job.return_value for job in launcher.launch(jobs, initial_job_idx=0)]
             except BrokenProcessPool as error:
                 raise WorkersError(
                     "one of the processes that trained was killed, perhaps for lack of memory"
                 ) from error
+
+    def _launch(self, plan: Plan, task: Task) -> Launch:
+        """Return what trains the runs of a round of a search, given their overrides and how many came before."""
+        if not str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
+            launcher = self._launcher(plan.master, Job(task))
+            return lambda jobs, turn: [job.return_value for job in launcher.launch(jobs, initial_job_idx=turn)]
+        return lambda jobs, turn: [task(config, typed, 0) for config, typed in self._composed(plan.master, jobs)]
 
     def _translate(self, overrides: Sequence[str]) -> list[str]:
         """Put what a user types into Hydra's grammar.
@@ -209,6 +304,8 @@ class Session:
         with explained():
             parsed = self._parse(overrides)
         swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
+        if any(key.split(".")[0] == "tracker" for key in swept):
+            raise ConfigError("trackers are used together, not swept: tracker=[tensorboard,mlflow]")
         return [*self.prefix, *(_translate(override, swept) for override in parsed)]
 
     def _parse(self, overrides: Sequence[str]) -> list[Override]:
@@ -240,12 +337,15 @@ class _UntilStopped(list[Sequence[str]]):
 class Plan:
     """The runs that a request asks for."""
 
-    runs: list[Config] | None  # None: a sweeper other than Hydra's basic one decides as it goes
+    runs: list[Config] | None  # None: a search, or a sweeper that is not ours, decides as it goes
     master: DictConfig  # what they have in common, with Hydra's own node
     in_process: bool  # whether they are trained in this process, one after another
+    in_jobs: bool  # or in jobs of a cluster, teachers too
     jobs: Sequence[Sequence[str]] = ()  # the overrides of each run, as launchers take them
     typed: Sequence[tuple[str, ...]] = ()  # the same without Hydra's own
     workers: int = 1  # processes of this machine that train side by side
+    samples: Sequence[Config] = ()  # of a search: points of it, to be checked before it begins
+    search: Search | None = None
 
 
 class Task(Protocol):
@@ -296,6 +396,31 @@ def _workers(master: DictConfig, runs: int) -> int:
     from joblib import effective_n_jobs
 
     return min(int(effective_n_jobs(asked)), runs)
+
+
+def _interval(override: Override, swept: IntervalSweep) -> Interval:
+    """Return the interval that an override searches.
+
+    Raises:
+        ConfigError: if it cannot be searched.
+    """
+    line, low, high = override.input_line, swept.start, swept.end
+    assert low is not None  # as Hydra reads it
+    assert high is not None
+    if override.package is not None or override.type != OverrideType.CHANGE or override.is_hydra_override():
+        raise ConfigError(f"{line}: only a key that is there can be searched, and none of Hydra's own")
+    if swept.tags - {"log"}:
+        raise ConfigError(f"{line}: the only tag of an interval is log; got {', '.join(sorted(swept.tags))}")
+    try:
+        return Interval(low, high, log="log" in swept.tags, whole=isinstance(low, int))  # by int(interval(…))
+    except ConfigError as error:
+        raise ConfigError(f"{line}: {error}") from error
+
+
+def _is_there(config: DictConfig, key: str) -> bool:
+    node, _, last = key.rpartition(".")
+    parent = OmegaConf.select(config, node) if node else config
+    return isinstance(parent, DictConfig) and last in parent
 
 
 def _check_plugins(master: DictConfig) -> None:
@@ -354,9 +479,15 @@ def session(config_dir: Path | None = None) -> Iterator[Session]:
         raise ConfigError(f"--config-dir must name a folder; {config_dir} is not one")
     prefix = () if config_dir is None else (f"hydra.searchpath=['file://{config_dir.resolve()}']",)
     _import_from_here()
-    hydra_version.setbase("1.3")
-    GlobalHydra.instance().clear()
-    hydra = Hydra.create_main_hydra2("lossbench", create_config_search_path(str(conf_dir())))
+    with warnings.catch_warnings():
+        # What Hydra 1.4 warns of and 1.3 needs: that is 1.1 without a base version, and knows no `replace=True`.
+        warnings.filterwarnings("ignore", "The version_base parameter|ConfigStore config .* is already registered")
+        hydra_version.setbase("1.3")
+        GlobalHydra.instance().clear()
+        hydra = Hydra.create_main_hydra2("lossbench", create_config_search_path(str(conf_dir())))
+        lossbench_optuna.store()
+        lossbench_ray.store()
+        lossbench_submitit.store()  # after Hydra has asked all plugins for theirs
     try:
         yield Session(hydra, prefix)
     finally:
@@ -374,6 +505,8 @@ def _translate(override: Override, swept: set[str]) -> str:
     line, key = str(override.input_line), override.key_or_group
     if override.package is None and key in _NESTED_GROUPS:
         return line.replace(key, f"{_NESTED_GROUPS[key]}@{key}", 1)
+    if key == "tracker" and override.value() is None:
+        return "tracker=[]"  # which is how Hydra says it of a group
     plain = not (override.is_sweep_override() or override.is_add() or override.is_force_add() or override.is_delete())
     if plain and any(key.startswith(f"{group}.") for group in swept):
         return f"{key}=choice({override.get_value_element_as_str()})"
@@ -422,6 +555,8 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
             raise ConfigError(f"{group}.name must be a word of letters, digits and . _ - /; got {name!r}")
     if not resolved["results_dir"].strip():
         raise ConfigError("results_dir must name a folder; it is empty")
+    if (every := resolved["checkpoint_seconds"]) is not None and every not in POSITIVE:
+        raise ConfigError(f"checkpoint_seconds must lie in {POSITIVE}, or be null; got {every}")
     for where, values in (("", resolved), ("teacher.", resolved["teacher"] or {})):
         _check_values(values, where)
     return resolved

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import torch
 
+from lossbench import processes
 from lossbench.domains import Interval
 from lossbench.errors import DeviceError
 
@@ -45,6 +46,7 @@ def take(share: Share) -> None:
     """Have the runs of this process keep to their share of the machine from now on."""
     global _share
     _share = share
+    torch.set_num_threads(1)  # until the size of a run is known: building and trying it is small work
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,29 @@ def device(
         DeviceError: if it is not there, with a list of what is.
     """
     there = available()
-    gpu = _share.gpu(sum(kind.startswith("cuda") for kind in there) or 1)
+    asked, gpu = name, _share.gpu(sum(kind.startswith("cuda") for kind in there) or 1)
     if name == "auto":
         name = next((kind for kind in (gpu, "mps") if kind in there), "cpu")
     elif name == "cuda":
         name = gpu
     if name not in there:
         raise DeviceError(f"device.name={name} is not on this machine; there is {', '.join(there)}")
+    if processes.count() > 1:
+        _check_each_has_its_own(asked, name, sum(kind.startswith("cuda") for kind in there))
     return Device(name, precision, threads, channels_last)
+
+
+def _check_each_has_its_own(asked: str, name: str, gpus: int) -> None:
+    """Raise unless each of the processes that train together has a device of its own."""
+    _, here = processes.here()
+    if name == "mps":
+        raise DeviceError("processes that train together do so on cpu or cuda; this machine has mps: device=cpu")
+    if asked.startswith("cuda:"):
+        raise DeviceError(
+            f"device.name={asked} is one GPU, and each of {processes.count()} processes has its own: cuda"
+        )
+    if name.startswith("cuda") and here > gpus:
+        raise DeviceError(f"{here} processes on this machine need as many GPUs; it has {gpus}: --nproc-per-node {gpus}")
 
 
 def available() -> list[str]:

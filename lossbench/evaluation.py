@@ -16,7 +16,7 @@ from lossbench import calibration, checksums, curves, links, metrics
 from lossbench.domains import Interval
 from lossbench.errors import ConfigError, DataError, StoreError, did_you_mean
 from lossbench.metrics.inputs import read
-from lossbench.predictions import IGNORE_INDEX, of_run
+from lossbench.predictions import IGNORE_INDEX, of_content, of_run
 from lossbench.record import SPLITS, numbers
 from lossbench.store import Store, Version
 
@@ -315,15 +315,16 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
 
     Raises:
         RequestError: if the run has no predictions, or they or its metrics.json are damaged. Of a metrics.json that is
-            not what the run wrote, that is so if it cannot be read or holds what predictions do not tell.
+            not what the run wrote, that is so if it held what neither predictions nor settings tell.
     """
     version = store.version(run_id)
-    content = store.metrics(run_id)
-    mended = _check_can_be_mended(store, run_id, content, options)
-    predictions, link = of_run(store, run_id)
+    lost = _lost(store, run_id)
+    content = store.metrics(run_id) if lost is None else lost
+    mended = lost is not None or _check_can_be_mended(store, run_id, content, options)
+    predictions, link = of_content(store.path(run_id), content, lambda: store.predictions(run_id))
     try:
         recorded = recorded_options(content)
-        before = dict(_values(content))
+        before = dict(_values(content)) if lost is None else {}
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise StoreError(f"{store.path(run_id) / 'metrics.json'} is damaged: {type(error).__name__} {error}") from error
     known = {option: value for option, value in recorded.items() if option in metrics.OPTIONS}
@@ -345,6 +346,30 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
         version,
         mended,
     )
+
+
+def _old_classes(config: Mapping[str, Any]) -> bool:
+    dataset = config.get("dataset")
+    return not isinstance(dataset, Mapping) or bool(dataset.get("old_classes"))
+
+
+def _lost(store: Store, run_id: str) -> dict[str, Any] | None:
+    """Return what a metrics.json that is gone or no JSON said and no prediction does: the link, and the options asked.
+
+    Returns:
+        None where it can be read.
+
+    Raises:
+        StoreError: if it held more, or the run does not record its link elsewhere, as those of earlier versions.
+    """
+    try:
+        store.metrics(run_id)
+    except StoreError as error:
+        config, link = store.config(run_id), store.environment(run_id).get("link")
+        if link is None or config.get("teacher") or _old_classes(config):
+            raise StoreError(f"{error}, and the predictions do not tell all that it held; {checksums.TRAIN}") from error
+        return {"link": link, "options": config.get("metrics", {})}
+    return None
 
 
 def _check_can_be_mended(store: Store, run_id: str, content: Mapping[str, Any], options: Mapping[str, float]) -> bool:

@@ -14,12 +14,10 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 
 _PLUGINS = {
-    ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
-    ("hydra/launcher", "submitit_local"): "hydra-submitit-launcher",
-    ("hydra/launcher", "submitit_slurm"): "hydra-submitit-launcher",
-    ("hydra/launcher", "ray"): "hydra-ray-launcher",
+    ("hydra/launcher", "joblib"): "'lossbench[joblib]'",
+    ("hydra/launcher", "ray"): "'lossbench[ray]'",
     ("hydra/launcher", "rq"): "hydra-rq-launcher",
-    ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+    ("hydra/sweeper", "optuna"): "'lossbench[optuna]'",
     ("hydra/sweeper", "ax"): "hydra-ax-sweeper",
     ("hydra/sweeper", "nevergrad"): "hydra-nevergrad-sweeper",
 }
@@ -80,7 +78,7 @@ def _missing_choice(error: MissingConfigException) -> str:
     group, _, choice = error.missing_cfg_file.rpartition("/")
     if (group, choice) in _PLUGINS:
         return f"{group}={choice} needs a plugin that is not installed: pip install {_PLUGINS[group, choice]}"
-    hint = f" (lossbench list {group}s)" if group in ("loss", "model", "dataset", "experiment") else ""
+    hint = f" (lossbench list {group}s)" if group in ("loss", "model", "dataset", "experiment", "tracker") else ""
     options = [option for option in error.options or () if not option.startswith("_")]
     return f"no {group} named '{choice}'{did_you_mean(choice, options)}{hint.replace('losss', 'losses')}"
 
@@ -102,7 +100,8 @@ def _value_error(error: OmegaConfBaseException) -> str:
     if isinstance(error, (ConfigKeyError, AttributeError)):
         parent = error.parent_node
         siblings = [str(name) for name in parent if name != "_target_"] if isinstance(parent, DictConfig) else []
-        return f"no key '{key}'{did_you_mean(str(error.key), siblings)}"
+        choose = f"; choose it first: tracker={error.key}" if key == f"tracker.{error.key}" else ""
+        return f"no key '{key}'{choose or did_you_mean(str(error.key), siblings)}"
     converted = re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said, re.DOTALL)
     if converted:
         kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}

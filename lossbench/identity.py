@@ -10,7 +10,13 @@ from typing import Any
 
 Config = dict[str, Any]
 
-OWN_DATA = ("folder", "file")  # settings of a data set that name the user's own files: what they hold may change
+# Settings of a data set that name the user's own files: what they hold may change.
+OWN_DATA = ("folder", "file", "path")
+# Settings of a data set that say where copies of it lie and how it is held: no number depends on them.
+HELD = ("root", "streaming")
+
+# What a teacher has of its student's settings, beside the data.
+SHARED = ("device", "results_dir", "checkpoint_seconds", "seed", "metrics", "tracker")
 
 
 def teacher_config(config: Mapping[str, Any]) -> Config:
@@ -19,7 +25,7 @@ def teacher_config(config: Mapping[str, Any]) -> Config:
     The teacher of a run that learns new classes has learned the old ones.
     """
     teacher = {key: value for key, value in config["teacher"].items() if key != "id"}
-    shared = {key: config[key] for key in ("device", "results_dir", "seed", "metrics")}
+    shared = {key: config[key] for key in SHARED if key in config}
     dataset = {**config["dataset"], "learn": "old"} if learns_new_classes(config) else config["dataset"]
     return {"dataset": dataset, **shared, **teacher, "teacher": None}
 
@@ -32,11 +38,12 @@ def learns_new_classes(config: Mapping[str, Any]) -> bool:
 def identity(config: Mapping[str, Any]) -> Config:
     """Return the part of a resolved configuration that can change the numbers.
 
-    Left out: where copies of the data lie (`dataset.root`), where results go, how they are measured, and all of the
-    device but its precision. A teacher counts by its run id.
+    Left out: where copies of the data lie and how they are held (HELD), where results go, how they are measured and
+    tracked, and all of the device but its precision. A teacher counts by its run id.
     """
-    kept = {key: value for key, value in config.items() if key not in ("results_dir", "metrics", "device", "teacher")}
-    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key != "root"}
+    aside = ("results_dir", "metrics", "tracker", "checkpoint_seconds", "device", "teacher")
+    kept = {key: value for key, value in config.items() if key not in aside}
+    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in HELD}
     kept["precision"] = config["device"]["precision"]
     kept["teacher"] = (config["teacher"] or {}).get("id")
     return kept

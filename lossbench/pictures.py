@@ -72,7 +72,7 @@ def examples(stored: StoredModel) -> Arrays:
     logits = forward(stored.model, chosen.inputs.to(stored.device.name), stored.device).cpu().numpy()
     log_probs = links.softmax(links.through(stored.link, logits))
     return {
-        "images": chosen.inputs.movedim(1, -1).numpy(),
+        "images": chosen.resident.movedim(1, -1).numpy(),
         "targets": chosen.targets.numpy(),
         "predicted": log_probs.argmax(axis=1),
         "confidence": np.exp(log_probs.max(axis=1)).astype(np.float32),

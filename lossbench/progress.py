@@ -23,6 +23,7 @@ from lossbench.errors import WorkersError
 
 STOPPED = "one of the processes that trained was asked to stop"
 LINE_EVERY = 5.0  # seconds between two lines about epochs
+NOTEBOOK_EVERY = 0.3  # seconds between two changes of a notebook's line
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,19 @@ class Outcome:
     # finished, skipped, failed, or claimed: to come to again, for another process trains it; or stopped, of a worker
     status: str
     message: str = ""
-    objective: float = math.nan  # validation nll, for a sweeper that optimises
+    validation: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)  # raw metrics, by name
     summary: str = ""  # the line to print for it
     config: Mapping[str, Any] = field(
         default_factory=dict, compare=False, repr=False
-    )  # of one that has numbers, or is claimed
+    )  # of the run; empty where another process trained it
     overrides: tuple[str, ...] = ()  # what made a claimed one, for when it comes to it again
+    untracked: Mapping[str, str] = field(default_factory=dict)  # what is to say of the trackers that failed, by name
 
     def __float__(self) -> float:
         """The number that Hydra's optimising sweepers minimise."""
         if self.status == "stopped":
             raise WorkersError(STOPPED)
-        return self.objective
+        return self.validation.get("nll", math.nan)
 
 
 class Silent:
@@ -53,6 +55,7 @@ class Silent:
     def __init__(self) -> None:
         """Begin with no runs."""
         self.outcomes: list[Outcome] = []
+        self.noted: set[str] = set()
 
     def __enter__(self) -> Silent:
         """Begin."""
@@ -81,6 +84,12 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Say something about the sweep, in a line that stays."""
+
+    def note_once(self, about: str, text: str) -> None:
+        """Say something about the sweep, unless something was said about the same."""
+        if about not in self.noted:
+            self.noted.add(about)
+            self.note(text)
 
     def done(self, outcome: Outcome) -> None:
         """Say that a run is finished, skipped or failed."""
@@ -211,10 +220,48 @@ class Bars(_Counting):
         return f"{self.count} done, {failed} failed"
 
 
+class Notebook(_Counting):
+    """One line below the cell, which in the end says what came of the runs."""
+
+    def __enter__(self) -> Notebook:
+        """Make room for the line."""
+        from IPython.display import display
+
+        self.started, self.spoken, self.run_id = time.monotonic(), 0.0, ""
+        self.handle: Any = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Say how many runs there were, and which failed."""
+        failed = [f"{outcome.run_id} failed: {outcome.message}" for outcome in self.outcomes if outcome.message]
+        self._say("\n".join([f"{self.count} runs in {duration(time.monotonic() - self.started)}", *failed]))
+
+    def run(self, run_id: str, epochs: int) -> None:
+        """Say that a run begins."""
+        self.run_id = run_id
+        self._say(f"{self.count} runs done; {run_id}")
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        """Say how an epoch ended, a few times a second at most."""
+        if time.monotonic() - self.spoken >= NOTEBOOK_EVERY:
+            self._say(f"{self.count} runs done; {self.run_id}: epoch {_epoch(row, epochs)}")
+
+    def _say(self, text: str) -> None:
+        self.spoken = time.monotonic()
+        self.handle.update({"text/plain": text}, raw=True)
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
+
+
 def display(*, quiet: bool) -> Silent:
     """Return the display that suits where stderr goes."""
     if quiet:
         return Silent()
+    if _in_notebook():
+        return Notebook()
     console = Console(stderr=True)
     return Bars(console) if console.is_terminal else Lines()
 

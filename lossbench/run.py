@@ -22,16 +22,17 @@ import torch
 from torch import nn
 
 import lossbench
-from lossbench import metrics
+from lossbench import metrics, processes
 from lossbench.build import Experiment, build
 from lossbench.checking import sources
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
-from lossbench.errors import CheckpointError, DivergedError, RunError, StoreError, TeacherError, one_line
+from lossbench.errors import CheckpointError, DivergedError, RunError, StoreError, TeacherError, WorkersError, one_line
 from lossbench.evaluation import measure
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
 from lossbench.teacher import go_on_from, load_teacher, with_teacher
+from lossbench.tracking import Tracking
 from lossbench.training import State, Trained, fingerprint, step_flops, train
 
 
@@ -77,6 +78,9 @@ def execute(
 
     Returns:
         What came of it. A run that fails is an outcome, recorded in its folder, and not an exception.
+
+    Raises:
+        WorkersError: if a process that it was trained in with others is gone.
     """
     display = display or Silent()
     policy = Policy(force, since, retry_failed, wait, alone)
@@ -89,8 +93,10 @@ def execute(
             outcome = _skipped(name, store, complete)
         else:
             outcome = _claimed(name, config, complete, store, policy, display, overrides)
+    except WorkersError:
+        raise
     except Exception as error:
-        outcome = Outcome(name, "failed", str(error) or type(error).__name__)
+        outcome = Outcome(name, "failed", _in_words(error, config, store), config=config)
     if outcome.status != "claimed":
         display.done(outcome)
     return outcome
@@ -118,6 +124,8 @@ def _claimed(
         try:
             train_teacher(config, complete, display, retry_failed=retry_failed)
             return _train(name, complete, store, policy.force, display, overrides)
+        except WorkersError:  # not of the run
+            raise
         except Exception as error:
             if _is_memory(error) and not policy.alone:
                 return Outcome(name, "claimed", config=config, overrides=overrides)
@@ -161,13 +169,20 @@ def _check_not_failed(name: str, store: Store, retry: bool) -> None:
         raise RunError(f"{failure.message} (it failed before; --retry-failed trains it again)")
 
 
+def _in_words(error: Exception, config: Config, store: Store) -> str:
+    text = one_line(str(error)) or type(error).__name__
+    if isinstance(error, RunError):  # which has them
+        return text
+    if _is_memory(error):
+        return f"out of memory; a smaller batch_size than {config['batch_size']} or a smaller model needs less ({text})"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left where {store.runs} is; what was complete is kept"
+    return text
+
+
 def recorded(name: str, config: Config, store: Store, error: Exception) -> RunError:
     """Record a failure with its run, in words that say what to do about it where that is known."""
-    text = one_line(str(error)) or type(error).__name__
-    if _is_memory(error):
-        text = f"out of memory; a smaller batch_size than {config['batch_size']} or a smaller model needs less ({text})"
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        text = f"no space left where {store.runs} is; what was complete is kept"
+    text = _in_words(error, config, store)
     with contextlib.suppress(OSError):  # the disk may be full
         if isinstance(error, DivergedError):
             store.discard_checkpoint(name)  # which leads to the same nan
@@ -202,6 +217,8 @@ def train_teacher(config: Config, complete: Config, display: Silent, *, retry_fa
             raise TeacherError(f"its teacher {name} failed: {error}") from error
         try:
             _train(name, settings, store, False, display, ())
+        except WorkersError:
+            raise
         except Exception as error:
             raise TeacherError(f"its teacher {name} failed: {recorded(name, settings, store, error)}") from error
 
@@ -212,7 +229,8 @@ def _train(
     started = time.perf_counter()
     display.run(name, config["epochs"])
     experiment, teacher = prepare(config, store)
-    experiment.device.use(step_flops(experiment, config["batch_size"]))
+    flops = step_flops(experiment, config["batch_size"])
+    experiment.device.use(flops)
     state = begin(name, config, store, force, experiment, teacher)
     earlier = state.seconds
 
@@ -220,20 +238,29 @@ def _train(
         if not _is_memory(error):  # which it may not be when it goes on
             recorded(name, config, store, error)
 
-    with Checkpoints(functools.partial(store.save_checkpoint, name), failed) as checkpoints:
-        trained = train(
-            experiment,
-            epochs=config["epochs"],
-            batch_size=config["batch_size"],
-            seed=config["seed"],
-            keep=config["keep"],
-            teacher=teacher,
-            state=state,
-            on_epoch=lambda state: display.epoch(state.history[-1], config["epochs"]),
-            checkpoints=checkpoints,
-        )
+    def on_epoch(state: State) -> None:
+        display.epoch(state.history[-1], config["epochs"])
+        tracking.epoch(state.history[-1])
+
+    saving = Checkpoints(functools.partial(store.save_checkpoint, name), failed, every=config.get("checkpoint_seconds"))
+    with Tracking(name, config, store, display, overrides) as tracking, saving as checkpoints:
+        tracking.begin(state.history)
+        with processes.joined(config):
+            processes.told((state, flops))
+            trained = train(
+                experiment,
+                epochs=config["epochs"],
+                batch_size=config["batch_size"],
+                seed=config["seed"],
+                keep=config["keep"],
+                teacher=teacher,
+                state=state,
+                on_epoch=on_epoch,
+                checkpoints=checkpoints,
+            )
         # Within the block: what is trained is stored before it stops.
-        return keep(name, config, store, experiment, trained, earlier + time.perf_counter() - started, overrides)
+        wall_seconds = earlier + time.perf_counter() - started
+        return tracking.finish(keep(name, config, store, experiment, trained, wall_seconds, overrides))
 
 
 def prepare(config: Config, store: Store) -> tuple[Experiment, nn.Module | None]:
@@ -282,7 +309,7 @@ def begin(
         if force:
             store.discard(name)
         state = State(made_of=made_of)
-    store.start(name, config)
+    store.start(name, {key: value for key, value in config.items() if key != "tracker"})
     return state
 
 
@@ -340,6 +367,7 @@ def keep(
         history=trained.history,
         environment={
             **_environment(config, experiment, trained, wall_seconds, overrides),
+            "link": measured["link"],  # as metrics.json has it, which can be made again
             **({"stacked": stacked} if stacked > 1 else {}),
         },
         weights=trained.weights,
@@ -368,8 +396,8 @@ def _old_and_new(predictions: Mapping[str, Any], old_classes: int) -> dict[str, 
 def _outcome(name: str, status: str, measured: Mapping[str, Any], config: Config) -> Outcome:
     test = measured["test"]["raw"]
     numbers = "  ".join(f"{metric} {test[metric]:.4f}" for metric in ("accuracy", "nll", "ece"))
-    objective = float(measured["val"]["raw"]["nll"])
-    return Outcome(name, status, objective=objective, summary=f"{name}  {numbers}", config=config)
+    validation = {metric: value for metric, value in measured["val"]["raw"].items() if isinstance(value, float)}
+    return Outcome(name, status, validation=validation, summary=f"{name}  {numbers}", config=config)
 
 
 def _environment(
@@ -394,6 +422,8 @@ def _environment(
         "fingerprints": trained.fingerprints,
         "class_names": list(experiment.dataset.class_names),
         **_sampled(experiment, trained),
+        **({"streamed": True} if experiment.dataset.streams else {}),
+        **({"processes": processes.count()} if processes.count() > 1 else {}),
         # To the millisecond: the newest of two quick runs is the one that was finished last.
         "finished_at": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "wall_seconds": wall_seconds,

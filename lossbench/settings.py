@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lossbench.identity import HELD
+
 GIVEN = ("dataset.name", "model.name", "loss.name")  # which the id of a run says
 # What cannot change the numbers, and what the id or another key says already.
-NEVER = {"seed", "results_dir", "dataset.root", "teacher.id", *GIVEN}
+NEVER = {"seed", "results_dir", "checkpoint_seconds", "teacher.id", *(f"dataset.{key}" for key in HELD), *GIVEN}
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

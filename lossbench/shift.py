@@ -19,8 +19,9 @@ from lossbench.checking import check, split_dataset, target_of, values_of
 from lossbench.config import Config, Session, session
 from lossbench.corruptions import LEVELS, NOISE_SEED, corruption
 from lossbench.data.dataset import Dataset, Examples
+from lossbench.data.streaming import Streamed
 from lossbench.errors import ConfigError, RequestError, StoreError
-from lossbench.identity import OWN_DATA
+from lossbench.identity import HELD, OWN_DATA
 from lossbench.metrics.inputs import Predictions
 from lossbench.metrics.ranking import auroc, fpr95
 from lossbench.pixels import predict_pixels, sample_pixels
@@ -106,7 +107,7 @@ def _names_same_data(one: Config, other: Config) -> bool:
         return False
     function = target_of(one, "dataset")
     named, known = (
-        {key: value for key, value in split_dataset(values_of(node, function), function)[0].items() if key != "root"}
+        {key: value for key, value in split_dataset(values_of(node, function), function)[0].items() if key not in HELD}
         for node in (one, other)
     )
     for own in (named, known):
@@ -116,7 +117,7 @@ def _names_same_data(one: Config, other: Config) -> bool:
     return named == known
 
 
-def _kind(inputs: Tensor) -> str:
+def _kind(inputs: Tensor | Streamed) -> str:
     return str(inputs.dtype).removeprefix("torch.")
 
 
@@ -178,7 +179,7 @@ def _look(stored: StoredModel, name: str, level: int) -> tuple[NDArray[np.float3
     low, high = _pixel_range(stored.dataset)
     corrupt = corruption(name, level)
 
-    def look(inputs: Tensor) -> Tensor:
+    def look(inputs: Tensor | Streamed) -> Tensor:
         parts = []
         for part in inputs.split(EVALUATION_BATCH):
             worse = corrupt((part.float() - low) / (high - low)) * (high - low) + low
@@ -195,8 +196,9 @@ def _look(stored: StoredModel, name: str, level: int) -> tuple[NDArray[np.float3
 
 def _pixel_range(dataset: Dataset) -> tuple[float, float]:
     """What black and white are: of bytes by definition, else the ends of the training split."""
-    inputs = dataset.train.inputs
-    return (0.0, 255.0) if inputs.dtype == torch.uint8 else (float(inputs.min()), float(inputs.max()))
+    if dataset.train.inputs.dtype == torch.uint8:
+        return 0.0, 255.0
+    return float(dataset.train.resident.min()), float(dataset.train.resident.max())
 
 
 def examine(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ class Stop:
     """Remembers that the process was asked to stop, for whoever can stop at a better moment."""
 
     error: KeyboardInterrupt | None = None  # what to raise at that moment
+    number: int = 0  # the signal that asked
     asked: float = 0.0
     at_once: bool = True  # whether a second signal ends what is under way
     then: Callable[[int], None] | None = None  # what else to do at the first
@@ -38,7 +40,7 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Answer a signal."""
         if self.error is None:
-            self.error, self.asked = _error(number), time.monotonic()
+            self.error, self.number, self.asked = _error(number), number, time.monotonic()
             if self.then is not None:
                 self.then(number)
         elif self.at_once and time.monotonic() - self.asked >= SAME:
@@ -53,7 +55,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise _error(number)
 
 
-def _take(answer: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+def _take(answer: Callable[[int, FrameType | None], None] | signal.Handlers) -> dict[signal.Signals, Any]:
     """Take the signals that nobody but this file has taken; return who had them."""
     if threading.current_thread() is not threading.main_thread():
         return {}
@@ -76,7 +78,46 @@ def raised() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as it has been since the end, see `ending`
+                signal.signal(number, handler)
+
+
+def ending(stopped: BaseException) -> int:
+    """Answer no more signals, for the process is about to end: nobody's impatience becomes a traceback.
+
+    Args:
+        stopped: why it ends.
+
+    Returns:
+        The exit code.
+    """
+    _take(signal.SIG_IGN)
+    return 128 + (signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
+
+
+def told(stopped: KeyboardInterrupt) -> int:
+    """Say that the process was asked to stop, where there is no more to say; return the exit code."""
+    code = ending(stopped)
+    print("\ninterrupted", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Answer signals after the block as before it, whatever a library that is set up in it does with them."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def answer_again() -> None:
+    """Answer Ctrl-C even if a shell had it ignored, as in the background: Ray asks its workers by it to stop."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _in_effect() -> Stop | None:
@@ -115,6 +156,24 @@ def remembered_for_good() -> Stop:
         stop = Stop(at_once=False)
         _take(stop)
     return stop
+
+
+def remembered_in_a_job(warning: signal.Signals) -> tuple[Stop, Any]:
+    """Remember SIGTERM, and a cluster's warning of it, for as long as the process lives.
+
+    Another library's answers give way: one that ignores SIGTERM, one that ends the process before its run is saved.
+
+    Args:
+        warning: what the cluster sends ahead of a time limit.
+
+    Returns:
+        What remembers, and the answer to the warning that gave way.
+    """
+    theirs = signal.getsignal(warning)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop = remembered_for_good()
+    signal.signal(warning, stop)
+    return stop, theirs
 
 
 @contextmanager

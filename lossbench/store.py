@@ -72,6 +72,7 @@ class Store:
         """Name the folder; nothing is written before there is something to write."""
         self.runs = Path(results_dir) / "runs"
         self.claims = Path(results_dir) / "claims"
+        self.log = Path(results_dir) / "trackers.log"
 
     def path(self, run_id: str) -> Path:
         """Return the folder of a finished run."""
@@ -227,6 +228,25 @@ class Store:
                 "traceback": traceback.format_exception(error),
             },
         )
+
+    def log_failure(self, line: str) -> None:
+        """Record that a tracker failed; where that cannot be, the run goes on all the same."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
+
+    def save_data(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> Path:
+        """Keep a caller's own data beside the runs, for `dataset=arrays dataset.file=…`; once under each name."""
+        path = self.runs.parent / "data" / f"{name}.npz"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _new(path.with_suffix(".tmp"))
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            _sync(temporary)
+            temporary.replace(path)
+        return path
 
     # What is kept with a finished run names the version of it that it was computed from.
 

@@ -10,10 +10,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lossbench import build, checking, config, device, progress, run, stopping
+from lossbench import build, checking, config, device, processes, progress, run, stopping
 from lossbench.config import Config
 from lossbench.errors import ConfigError, RunError, StoreError, WorkersError
 from lossbench.evaluation import recorded_options
@@ -24,6 +24,7 @@ from lossbench.store import Store
 from lossbench.teacher import with_teacher
 
 WATCH_EVERY = 0.5  # seconds between two looks at the results folder while other processes train
+MOST_NAMES = 5  # of runs that cannot be skipped
 SAVED_WITHIN = 10.0  # seconds that a process has to save its run when it must end
 
 
@@ -34,10 +35,14 @@ class _Task:
     policy: run.Policy  # what to do about a run that is there already
     share: device.Share  # of the machine
     display: Silent
-    process: int = field(default_factory=os.getpid)  # where the sweep was asked for
+    here: bool = True  # in the process where the sweep was asked for
+
+    def __reduce__(self) -> tuple[type[_Task], tuple[run.Policy, device.Share, Silent, bool]]:
+        """What is sent is elsewhere; process ids would not tell, for another machine has the same."""
+        return _Task, (self.policy, self.share, self.display, False)
 
     def __call__(self, config: Config, overrides: tuple[str, ...], turn: int) -> Outcome:
-        if os.getpid() == self.process:
+        if self.here:
             return self._train(config, overrides, turn)
         _end_with_parent()
         stop = stopping.remembered_for_good()
@@ -51,7 +56,8 @@ class _Task:
         return Outcome("?", "stopped", STOPPED)
 
     def _train(self, config: Config, overrides: tuple[str, ...], turn: int) -> Outcome:
-        device.take(replace(self.share, turn=turn))
+        # Alone on a machine a run has all of it, and how much that is, is known there.
+        device.take(replace(self.share if self.share.workers > 1 else device.Share(), turn=turn))
         build.keep_data_of(self.policy.since)
         return run.execute(checking.check(config), **vars(self.policy), display=self.display, overrides=overrides)
 
@@ -95,24 +101,62 @@ def train(
     device.take(device.Share())
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
-        planned = [] if plan.runs is None else _checked(plan.runs, overrides, force)
+        _check_launcher(plan)
+        runs = plan.samples if plan.runs is None else plan.runs
+        planned = _checked(list(map(_without_gpu, runs) if plan.in_jobs else runs), overrides, force, display)
         for folder in {Store(settings["results_dir"]).runs for settings in planned}:
             folder.mkdir(parents=True, exist_ok=True)  # what no look at its permissions tells is found out now
-        display.begin((len(plan.runs or ()) if plan.in_process else len(planned)) or None)
-        if not plan.in_process:
+        count = len(plan.runs or ()) if plan.in_process else len(planned)
+        display.begin((count if plan.search is None else plan.search.runs) or None)
+        if not (plan.in_process or plan.in_jobs):
             _train_teachers(plan.runs or (), force or retry_failed, display)
-        with _watching([] if plan.in_process else planned, force, display):
+        with _watching([] if plan.in_process or plan.runs is None else planned, force, display):
             # A sweeper that decides as it goes needs the value of each run before the next. Else a run that another
             # process is training is come to again at the end.
-            policy = run.Policy(force, since, retry_failed, wait=plan.runs is None, alone=plan.workers == 1)
+            alone = plan.workers == 1 or plan.runs is None
+            policy = run.Policy(force, since, retry_failed, wait=plan.runs is None, alone=alone)
             task = _Task(policy, device.Share.among(plan.workers), display)
-            returned = hydra.multirun(plan, overrides, task)
+            returned = hydra.multirun(plan, overrides, task, display)
             if any(outcome.status == "stopped" for outcome in returned):
                 raise WorkersError(STOPPED)
         at_the_end = replace(policy, wait=True, alone=True)
         returned = [_come_again(outcome, at_the_end, display) for outcome in returned]
-    outcomes = {(outcome.run_id, outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
+        for outcome in returned:  # of other processes, too
+            for tracker, text in outcome.untracked.items():
+                display.note_once(tracker, text)
+    outcomes = {(*_place(outcome), outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
+
+
+def train_composed(runs: Sequence[Config], *, force: bool, quiet: bool) -> list[Outcome]:
+    """Train runs that are composed already, here and one after another.
+
+    Args:
+        runs: as `lossbench.config.Session.plan` returns them.
+        force: train finished and failed runs again.
+        quiet: show nothing.
+
+    Returns:
+        An outcome per run.
+
+    Raises:
+        RequestError: if anything about one of them is wrong, before anything is written.
+    """
+    since = time.time()
+    build.keep_data_of(since)
+    device.take(device.Share())
+    with progress.display(quiet=quiet) as display:
+        planned = _checked(runs, (), force, display)
+        for folder in {Store(settings["results_dir"]).runs for settings in planned}:
+            folder.mkdir(parents=True, exist_ok=True)
+        display.begin(len(runs))
+        task = _Task(run.Policy(force, since), device.Share(), display)
+        return [task(settings, (), 0) for settings in runs]
+
+
+def _place(outcome: Outcome) -> tuple[Path, str]:
+    """Tell a run from one of the same id in another folder of results."""
+    return Path(outcome.config.get("results_dir", "")), outcome.run_id
 
 
 def _come_again(outcome: Outcome, policy: run.Policy, display: Silent) -> Outcome:
@@ -122,7 +166,7 @@ def _come_again(outcome: Outcome, policy: run.Policy, display: Silent) -> Outcom
     """
     if outcome.status != "claimed":
         return outcome
-    told = outcome.run_id in {known.run_id for known in display.outcomes}  # seen in its folder, beside a launcher
+    told = _place(outcome) in map(_place, display.outcomes)  # seen in its folder, beside a launcher
     return run.execute(
         dict(outcome.config),
         **vars(policy),
@@ -131,7 +175,7 @@ def _come_again(outcome: Outcome, policy: run.Policy, display: Silent) -> Outcom
     )
 
 
-def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> list[Config]:
+def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool, display: Silent) -> list[Config]:
     """Build every run once without training it, so that a mistake in the last one is found before the first.
 
     Returns:
@@ -141,24 +185,53 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool) -> l
     if any(key.lstrip("+~").startswith("teacher.") for key in overrides) and not any(c["teacher"] for c in checked):
         raise ConfigError("teacher is set, but no loss of this request learns from one (loss=distillation does)")
     _check_own_model(checked, overrides)
-    planned: dict[str, Config] = {}
+    planned: dict[Path, Config] = {}
+    stale: dict[str, ConfigError] = {}
+    noted = {""}
     for settings in checked:
         store = Store(settings["results_dir"])
         complete = with_teacher(settings, store)
         name = config.run_id(complete)
-        if name in planned:
+        if store.path(name) in planned:
             continue
-        planned[name] = complete
+        planned[store.path(name)] = complete
         build.build_device(settings)
         if force or not store.finished(name):
             _check_writable(store.runs)
+            if (why := build.why_streamed(settings)) not in noted:
+                display.note(why)  # before all images are looked at, which takes a while
+                noted.add(why)
             rehearse(settings)
             _check_teacher(settings, complete, store)
         else:
             with contextlib.suppress(StoreError):  # damaged: it fails by itself, and stops no other
-                _check_unchanged(name, store, settings)
-                _check_options(name, store, settings)
+                try:
+                    _check_unchanged(name, store, settings)
+                    _check_options(name, store, settings)
+                except ConfigError as error:
+                    stale[name] = error
+    if stale:
+        first, *more = stale
+        names = f"{', '.join(more[:MOST_NAMES])}{', …' if len(more) > MOST_NAMES else ''}"
+        raise ConfigError(f"{stale[first]}{f' (nor can {len(more):,} more be skipped: {names})' if more else ''}")
     return list(planned.values())
+
+
+def _check_launcher(plan: config.Plan) -> None:
+    """Refuse a launcher where all processes train each run together: there is nobody to train another beside it."""
+    launcher = plan.master.hydra.runtime.choices["hydra/launcher"]
+    if processes.count() > 1 and launcher != "basic":
+        raise ConfigError(
+            f"hydra/launcher={launcher} trains several runs at a time, torchrun one run in {processes.count()} "
+            "processes: leave out one of the two"
+        )
+
+
+def _without_gpu(settings: Config) -> Config:
+    """What is tried here of a run that is trained on a machine with GPUs, which this one may not have."""
+    if not str(settings["device"]["name"]).startswith("cuda"):
+        return settings
+    return {**settings, "device": {**settings["device"], "name": "cpu"}}
 
 
 def _check_own_model(checked: Sequence[Config], overrides: Sequence[str]) -> None:
@@ -217,13 +290,16 @@ def _train_teachers(runs: Sequence[Config], retry_failed: bool, display: Silent)
 
     One that fails is left to its students to report.
     """
-    seen: set[str] = set()
+    seen: set[Path] = set()
     for settings in map(checking.check, runs):
         store = Store(settings["results_dir"])
         complete = with_teacher(settings, store)
-        if complete["teacher"] is None or complete["teacher"]["id"] in seen or store.finished(config.run_id(complete)):
+        if complete["teacher"] is None or store.finished(config.run_id(complete)):
             continue
-        seen.add(complete["teacher"]["id"])
+        teacher = store.path(complete["teacher"]["id"])
+        if teacher in seen:
+            continue
+        seen.add(teacher)
         with contextlib.suppress(RunError):
             run.train_teacher(settings, complete, display, retry_failed=retry_failed)
 
@@ -232,19 +308,20 @@ def _train_teachers(runs: Sequence[Config], retry_failed: bool, display: Silent)
 def _watching(planned: Sequence[Config], force: bool, display: Silent) -> Iterator[None]:
     """Where other processes train, tell the display of runs as their folders appear."""
     stop, started = threading.Event(), time.time()
-    waiting = {config.run_id(settings): Store(settings["results_dir"]) for settings in planned}
+    waiting = {(settings["results_dir"], config.run_id(settings)) for settings in planned}
 
     def look() -> None:
-        for name, store in list(waiting.items()):
+        for results_dir, name in sorted(waiting):
+            store = Store(results_dir)
             failure = store.partial(name) / "failure.json"
             if store.finished(name):
                 old = store.path(name).stat().st_mtime < started
                 if not (old and force):
-                    del waiting[name]
-                    display.done(Outcome(name, "skipped" if old else "finished"))
+                    waiting.remove((results_dir, name))
+                    display.done(Outcome(name, "skipped" if old else "finished", config={"results_dir": results_dir}))
             elif failure.is_file() and failure.stat().st_mtime >= started:
-                del waiting[name]
-                display.done(Outcome(name, "failed"))
+                waiting.remove((results_dir, name))
+                display.done(Outcome(name, "failed", config={"results_dir": results_dir}))
 
     def watch() -> None:
         look()

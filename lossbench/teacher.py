@@ -14,13 +14,14 @@ from lossbench.build import Experiment, build_model
 from lossbench.checking import own_model_because
 from lossbench.config import Config, run_id, teacher_config
 from lossbench.errors import ConfigError, StoreError, TeacherError
+from lossbench.identity import HELD
 from lossbench.predictions import link_of
 from lossbench.store import Store
 
 # What a student's record keeps of its teacher, for the report.
 _KEPT = ("model", "loss", "optimizer", "schedule", "epochs", "batch_size", "keep")
-# What may differ between the two: where the files are, and what only the training examples go through.
-_MAY_DIFFER = ("root", "shift", "flip", "mixup", "cutmix", "label_noise", "normalization", "sample_weights")
+# What may differ between the two: where the files are, how they are held, and what only training examples go through.
+_MAY_DIFFER = (*HELD, "shift", "flip", "mixup", "cutmix", "label_noise", "normalization", "sample_weights")
 
 
 def with_teacher(config: Config, store: Store) -> Config:
@@ -74,7 +75,7 @@ def with_teacher(config: Config, store: Store) -> Config:
 
 
 def _kept(settings: Config) -> Config:
-    dataset = {key: value for key, value in settings["dataset"].items() if key in _MAY_DIFFER and key != "root"}
+    dataset = {key: value for key, value in settings["dataset"].items() if key in _MAY_DIFFER and key not in HELD}
     device = {"precision": settings["device"]["precision"]}
     return {**{key: settings[key] for key in _KEPT}, "dataset": dataset, "device": device}
 

@@ -12,15 +12,18 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import get_total_norm
-from torch.utils.flop_counter import FlopCounterMode
 
 from lossbench.build import Experiment
 from lossbench.data.dataset import Examples
 from lossbench.data.mixing import mix
+from lossbench.data.streaming import Streamed
+from lossbench.data_parallel import logits_of_shares, replicate
 from lossbench.device import Device
 from lossbench.errors import CheckpointError, DivergedError, one_line
 from lossbench.pixels import predict_pixels, sample_pixels
+from lossbench.processes import together
 from lossbench.randomness import stream
 
 EVALUATION_BATCH = 256  # examples at a time without gradients: as fast as more, and less memory than a step
@@ -109,8 +112,10 @@ def train(
     initial = fingerprint(dict(experiment.network.named_parameters()))
     state = state or State()
     base_rates = [group["lr"] for group in optimizer.param_groups]
+    parameters = list(model.parameters())
     if state.model:
         go_on(experiment, state)
+    logits_of = replicate(model, device)
     extras = Extras(experiment, teacher)
     steps = math.ceil(len(dataset.train) / batch_size)  # in an epoch
 
@@ -137,23 +142,25 @@ def train(
             losses[:first] = state.losses
             augmentation.set_state(state.augmentation)
         batches = order.to(device.name).split(batch_size)
-        for done, batch in enumerate(batches[first:], first + 1):
+        seen = zip(batches[first:], dataset.train.batches(batches[first:]), strict=True)
+        for done, (batch, (inputs, targets)) in enumerate(seen, first + 1):
             step = epoch * steps + done - 1
             factor = experiment.schedule(step, epochs * steps)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
-            inputs, targets = dataset.augment(*dataset.train.batch(batch), augmentation)
+            inputs, targets = dataset.augment(inputs, targets, augmentation)
             inputs, targets = mix(dataset, inputs, targets, stream(seed, "mixing", step))
             device.seed(stream(seed, "dropout", step))  # anew each step: a loss may draw numbers too
             with device.autocast():
-                logits = model(inputs)
+                logits = logits_of(inputs)
             loss = experiment.loss.function(logits.float(), targets, **extras.of(dataset.train, inputs, batch))
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None  # what zero_grad does, in a thirtieth of the time
             loss.backward()
             losses[done - 1] = loss.detach()
             if done == steps:
                 # Once an epoch, of its last step: a norm at every step costs a small model more than it tells.
-                gradient_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+                gradient_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
             optimizer.step()
             if done < steps and checkpoints is not None and checkpoints.due():
                 if not losses[:done].isfinite().all():
@@ -256,12 +263,13 @@ class Extras:
         self.masks = dataset.train.masks
         self.changing = dataset.train if dataset.shift > 0 or dataset.flip or dataset.mixes else None
 
-    def of(self, examples: Examples, inputs: Tensor, batch: Tensor | slice) -> dict[str, Any]:
+    def of(self, examples: Examples, inputs: Tensor | Streamed, batch: Tensor | slice) -> dict[str, Any]:
         """Return the extras of one batch.
 
         Args:
             examples: the split that the batch is from.
-            inputs: the batch as the model sees it, after augmentation and mixing: the teacher sees the same.
+            inputs: the batch as the model sees it, after augmentation and mixing: the teacher sees the same. Not read
+                where the teacher's answers are kept, which is where neither is done.
             batch: which examples, int64 [B] or all of them.
         """
         extras: dict[str, Any] = {}
@@ -296,12 +304,13 @@ def predict(
     """
     experiment.model.eval()
 
-    def look(inputs: Tensor) -> Tensor:
+    def look(inputs: Tensor | Streamed) -> Tensor:
         return forward(experiment.model, inputs, experiment.device)
 
     def loss(logits: Tensor, batch: slice) -> Tensor:
         assert extras is not None
-        more = extras.of(examples, examples.inputs[batch], batch)
+        inputs = examples.inputs[batch] if examples.masks else examples.inputs
+        more = extras.of(examples, inputs, batch)
         return experiment.loss.function(logits, examples.targets[batch], **more)
 
     if examples.masks:
@@ -312,18 +321,38 @@ def predict(
 
 
 @torch.no_grad()
-def forward(model: nn.Module, inputs: Tensor, device: Device) -> Tensor:
+def forward(model: nn.Module, inputs: Tensor | Streamed, device: Device) -> Tensor:
     """Return a model's logits, float32, for inputs of any number, a batch at a time and without gradients."""
     with device.autocast():
-        return torch.cat([model(part).float() for part in inputs.split(EVALUATION_BATCH)])
+        logits, first = torch.empty(0), 0
+        for part in inputs.split(EVALUATION_BATCH * together()):
+            some = logits_of_shares(model, part)
+            # Into one tensor: small ones kept between large ones that come and go leave holes, more with each batch.
+            logits = some.new_empty(len(inputs), *some.shape[1:]) if first == 0 else logits
+            logits[first : first + len(some)] = some
+            first += len(some)
+        return logits
 
 
 def step_flops(experiment: Experiment, batch_size: int) -> int:
-    """Count the floating-point operations of one forward pass over a batch."""
-    experiment.model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        experiment.model(experiment.dataset.train.inputs[:1])
-    return int(counter.get_total_flops()) * batch_size
+    """Count the floating-point operations of the linear layers and convolutions in one forward pass over a batch."""
+    counts: list[int] = []
+
+    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        assert isinstance(layer.weight, Tensor)
+        # Each number of the output, or of the input where that is what is spread, meets the weights of its channel.
+        positions = (inputs[0] if isinstance(layer, _ConvTransposeNd) else output).numel() // layer.weight.shape[0]
+        counts.append(2 * layer.weight.numel() * positions)
+
+    # PyTorch's FlopCounterMode imports its compiler, which takes longer than a small run.
+    layers = [module for module in experiment.model.modules() if isinstance(module, nn.Linear | _ConvNd)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        forward(experiment.model.eval(), experiment.dataset.train.inputs[:1], experiment.device)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counts) * batch_size
 
 
 def generator(seed: int, name: str, epoch: int) -> torch.Generator:

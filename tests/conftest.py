@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -36,8 +37,11 @@ def lossbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
             sys.modules.pop(name, None)
         monkeypatch.setenv("COLUMNS", "120")
         capfd.readouterr()
+        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with pytest.raises(SystemExit) as caught:
             main()
+        for number, handler in signals.items():  # of a process that ends none is answered any more
+            signal.signal(number, handler)
         stdout, stderr = capfd.readouterr()
         return Answer(int(caught.value.code or 0), stdout, stderr)
 

@@ -46,6 +46,8 @@ TRAIN = [
     (["device.name=tpu"], "device.name=tpu is not on this machine; there is cpu"),
     (["metrics.threshold=nan"], "metrics.threshold must lie in [0, 1]; got nan"),
     (["metrics=ece"], "metrics must be a mapping"),
+    (["checkpoint_seconds=0"], "checkpoint_seconds must lie in (0, ∞), or be null; got 0"),
+    (["checkpoint_seconds=often"], "checkpoint_seconds"),
     # what must be there
     (["~seed"], "seed must be given"),
     (["~teacher"], "teacher must be given"),

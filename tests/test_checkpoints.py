@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from support import compose
+from support import Lossbench, compose
+from typer.core import TyperGroup
 
 from lossbench import checkpoints, run, stopping, training
 from lossbench.checkpoints import Checkpoints
@@ -258,3 +259,88 @@ def test_an_interrupted_run_goes_on_from_the_step_it_had_reached(
     resumed = store.weights(name)
     assert run.execute(config, force=True).status == "finished"
     assert all(torch.equal(resumed[key], tensor) for key, tensor in store.weights(name).items())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("method", ["make_context", "invoke"])
+def test_a_signal_while_a_verb_is_read_or_at_work_is_told_in_a_line(
+    lossbench: Lossbench, monkeypatch: pytest.MonkeyPatch, method: str, number: signal.Signals, code: int
+) -> None:
+    monkeypatch.setattr(TyperGroup, method, lambda *_, **__: os.kill(os.getpid(), number))
+    answer = lossbench("report")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (code, "", "\ninterrupted\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_is_repeated_until_a_command_is_gone_is_told_once_and_without_a_traceback(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    script = """if True:
+        import atexit, os, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        class Impatient:
+            def __init__(self, stream): self.stream = stream
+            def write(self, text): os.kill(os.getpid(), {number}); return self.stream.write(text)
+            def __getattr__(self, name): return getattr(self.stream, name)
+        sys.stderr = Impatient(sys.stderr)
+        atexit.register(lambda: os.kill(os.getpid(), {number}))
+        from lossbench.cli import main
+        from types import SimpleNamespace
+        at_work = SimpleNamespace(train=lambda *_, **__: os.kill(os.getpid(), {number}))
+        sys.modules["lossbench.sweep"] = at_work  # which is slow to import
+        main()
+    """
+    overrides = [*LONG, f"results_dir={tmp_path}"]
+    command = [sys.executable, "-c", script.replace("{number}", str(int(number))), *overrides]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout) == (code, "")
+    again = shlex.join(["lossbench", *overrides])
+    assert answer.stderr == f"\ninterrupted; finished runs are kept, the same command goes on:\n  {again}\n"
+
+
+def test_a_signal_while_the_command_line_is_imported_is_told(tmp_path: Path) -> None:
+    script = """if True:
+        import os, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        from lossbench.cli import main
+        class Finder:
+            def find_spec(self, name, *rest):
+                if name == "typer":
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Finder())
+        main()
+    """
+    answer = subprocess.run([sys.executable, "-c", script, "report"], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (130, "", "\ninterrupted\n")
+
+
+def test_checkpoint_seconds_says_how_often_and_changes_neither_id_nor_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+) -> None:
+    def slow(state: State) -> None:
+        clock[0] += 1.0
+
+    saver = Checkpoints(slow, every=3.0)
+    for _ in range(2):
+        clock[0] += 2.9
+        assert not saver.due()
+        clock[0] += 0.1
+        assert saver.due()
+        saver.save(State())
+    plain = compose("dataset=wine", "model=linear", "epochs=2", "device=cpu")
+    often = compose("dataset=wine", "model=linear", "epochs=2", "device=cpu", "checkpoint_seconds=1e-9")
+    assert often["checkpoint_seconds"] == 1e-9
+    assert run_id(often) == run_id(plain)
+    asked: list[float | None] = []
+    original = Checkpoints.__init__
+
+    def init(self: Checkpoints, *arguments: Any, every: float | None = None) -> None:
+        asked.append(every)
+        original(self, *arguments, every=every)
+
+    monkeypatch.setattr(Checkpoints, "__init__", init)
+    for name, settings in (("plain", plain), ("often", often)):
+        assert run.execute({**settings, "results_dir": str(tmp_path / name)}).status == "finished"
+    assert asked == [None, 1e-9]
+    ours, theirs = (Store(tmp_path / name).weights(run_id(plain)) for name in ("plain", "often"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)

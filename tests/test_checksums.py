@@ -199,3 +199,29 @@ def test_evaluate_makes_damaged_metrics_again_where_the_predictions_tell_them(tm
     (store.path(name) / "checksums.json").unlink()  # as of an earlier version: what stands there is taken as it is
     assert not evaluation.measure_again(store, name, {}).mended
     assert of_run(store, name)[1] == {"name": "softmax", "temperature": 2.0}
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+@pytest.mark.parametrize("recorded", [True, False], ids=["checksums", "without"])
+def test_evaluate_makes_metrics_again_that_are_no_json(tmp_path: Path, damage: str, recorded: bool) -> None:
+    store = Store(tmp_path)
+    settings = compose(*WINE, "loss=temperature", "loss.temperature=3", "metrics.n_bins=7")
+    name = run.execute({**settings, "results_dir": str(tmp_path)}).run_id
+    path = store.path(name) / "metrics.json"
+    right = path.read_text()
+    if not recorded:
+        (store.path(name) / "checksums.json").unlink()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(right[:-9] if damage == "cut" else "")
+    change = evaluation.measure_again(store, name, {})
+    assert change
+    store.save_metrics(name, change.content, of=change.version)
+    assert read_json(path) == json.loads(right)
+    checksums.check(path)
+    path.write_text("{")
+    environment = store.path(name) / "environment.json"
+    environment.write_text(json.dumps({**read_json(environment), "link": None}))  # as of an earlier version
+    with pytest.raises(StoreError, match=r"metrics\.json is not valid JSON, and the predictions do not tell all that"):
+        evaluation.measure_again(store, name, {})

@@ -17,7 +17,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.name.startswith("_"))
 
 
-ONES_OWN = ("image_folder", "image_csv", "arrays")  # data sets that must be told where
+ONES_OWN = ("image_folder", "image_csv", "arrays", "hugging_face")  # data sets that must be told where
 
 
 @pytest.mark.parametrize(

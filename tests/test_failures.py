@@ -12,7 +12,7 @@ import torch
 from support import Lossbench, compose, read_json
 from torch import Tensor
 
-from lossbench import run, store
+from lossbench import claims, run, store
 from lossbench.progress import Silent
 from lossbench.store import Store
 from lossbench.teacher import with_teacher
@@ -89,6 +89,10 @@ def test_a_full_disk_leaves_what_was_complete_and_is_named(tmp_path: Path, monke
         patch.setattr(Path, "write_text", failing(full))
         outcome = run.execute(config(tmp_path, "seed=2"))
     assert outcome.message.startswith("no space left")
+    with monkeypatch.context() as patch:  # nor can the run be claimed
+        patch.setattr(claims, "claim", failing(full))
+        outcome = run.execute(config(tmp_path, "seed=2"))
+    assert outcome.message == f"no space left where {tmp_path / 'runs'} is; what was complete is kept"
     assert Store(tmp_path).run_ids() == [complete]
     assert run.execute(config(tmp_path, "seed=1"), retry_failed=True).status == "finished"
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "lossbench"
 
 # Lower may not import higher. What is in one layer may import within it.
 LAYERS = [
-    {"errors", "domains", "randomness", "claims", "stopping"},
+    {"errors", "domains", "randomness", "claims", "stopping", "processes", "memory"},
     {"signature", "links", "settings", "identity"},
     {"record"},
     {"checksums"},
@@ -27,13 +27,16 @@ LAYERS = [
         "data",
         "optimization",
         "device",
+        "data_parallel",
         "corruptions",
+        "trackers",
     },
     {
         "catalogue",
         "explain",
         "config",
         "build",
+        "given",
         "checking",
         "training",
         "pixels",
@@ -41,12 +44,14 @@ LAYERS = [
         "store",
         "progress",
         "report",
+        "search",
         "predictions",
         "evaluation",
     },
     {"checkpoints", "stacked", "teacher", "rehearsal", "stored_model", "shift", "pictures", "verification"},
-    {"run"},
-    {"sweep", "launchers", "screen", "conformance"},
+    {"tracking"},
+    {"run", "export"},
+    {"sweep", "following", "launchers", "screen", "conformance", "library"},
     {"cli"},
     {"__main__"},
 ]
@@ -135,6 +140,11 @@ def test_help_loads_neither_torch_nor_pandas_nor_hydra() -> None:
 @pytest.mark.parametrize("kind", ["losses", "models", "datasets", "metrics", "experiments"])
 def test_list_does_not_load_torch(kind: str) -> None:
     assert "torch" not in loaded_by(command("list", kind), "torch")
+
+
+def test_the_library_and_its_metrics_load_neither_torch_nor_pandas_nor_hydra() -> None:
+    assert not loaded_by("import lossbench; lossbench.__version__", "torch", "pandas", "hydra", "numpy")
+    assert loaded_by("from lossbench.metrics import ece", "numpy", "torch", "pandas", "hydra") == {"numpy"}
 
 
 def test_train_says_what_it_trains_before_it_imports_torchs_compiler_scikit_learn_or_torchvision(

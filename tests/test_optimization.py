@@ -11,9 +11,12 @@ import pytest
 import torch
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
+from support import compose
 from torch import nn
 
 from lossbench import optimization
+from lossbench.build import build
+from lossbench.config import run_id
 from lossbench.errors import ConfigError
 from lossbench.optimization import adamw, constant, cosine, linear, sgd, step_decay
 
@@ -186,6 +189,18 @@ def test_a_name_that_longer_ones_use_up_leaves_no_empty_group() -> None:
     model = two_layers()
     rates = {"head": 0.2, "head.weight": 0.3, "head.bias": 0.4, "stage1": 0.5, "stage10": 0.6}
     assert all(group["params"] for group in sgd(model, layer_learning_rates=rates).param_groups)
+
+
+def test_a_request_sets_rates_by_layer_and_dampened_momentum_and_the_run_id_tells() -> None:
+    # The MLP of Müller et al. 2019 as a replication has it: 1, 1, 0.1 by layer, momentum and dampening 0.9.
+    plain = ("model=mlp", "model.hidden=[8,8]", "optimizer.momentum=0.9", "optimizer.dampening=0.9",
+             "optimizer.nesterov=false", "optimizer.learning_rate=1")  # fmt: skip
+    config = compose(*plain, "optimizer.layer_learning_rates={head: 0.1}")
+    experiment = build(config)
+    assert {name.partition(".")[0]: rate for name, rate in learning_rates(
+        experiment.network, experiment.optimizer).items()} == {"hidden1": 1, "hidden2": 1, "head": 0.1}  # fmt: skip
+    assert {(group["momentum"], group["dampening"]) for group in experiment.optimizer.param_groups} == {(0.9, 0.9)}
+    assert run_id(config) != run_id(compose(*plain))
 
 
 def test_an_unknown_layer_is_refused_with_the_nearest_and_all() -> None:

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,3 +63,40 @@ def test_what_is_installed_from_it_is_a_command_that_trains_in_any_folder(wheel:
     (environment,) = elsewhere.glob("results/runs/*/environment.json")
     # The checkout that is being developed has a revision; what is installed has none.
     assert json.loads(environment.read_text())["git_revision"] is None
+
+
+def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*build, "--sdist", str(ROOT)], check=True, capture_output=True)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
+    subprocess.run([*build, "--wheel", str(unpacked)], check=True, capture_output=True)
+    (again,) = tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_extra_all_is_every_other_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (everything,) = extras.pop("all")
+    assert everything == f"lossbench[{','.join(extras)}]"
+
+
+def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:
+    """No test builds the image: it copies what makes a wheel, and runs the demo's first two commands."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    copied = [name for line in re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE) for name in line.split()]
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied) == kept
+    assert all((ROOT / name).exists() for name in copied)
+    demo = re.findall(r"^\.venv/bin/(lossbench .*)$", (ROOT / "scripts/demo").read_text(), re.MULTILINE)
+    assert " && ".join(demo[:2]) in dockerfile
+
+
+def test_the_workflow_runs_what_ci_runs_on_every_python_that_is_claimed() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["run"]
+    assert ".ci/run" in [step.get("run") for step in workflow["steps"]]
+    claimed = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert claimed
+    assert set(claimed) <= set(workflow["strategy"]["matrix"]["python"])

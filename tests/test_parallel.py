@@ -115,9 +115,9 @@ def test_a_launcher_that_cannot_be_imported_is_told_in_one_line(
 
 
 def test_a_launcher_that_is_not_installed_names_what_to_install(lossbench: Lossbench) -> None:
-    answer = lossbench("train", *SMALL[:3], "hydra/launcher=submitit_local")
+    answer = lossbench("train", *SMALL[:3], "hydra/launcher=rq")
     assert answer.returncode == 2
-    assert answer.stderr.endswith("is not installed: pip install hydra-submitit-launcher\n")
+    assert answer.stderr.endswith("is not installed: pip install hydra-rq-launcher\n")
 
 
 def test_no_workers_is_a_wrong_request(lossbench: Lossbench, tmp_path: Path) -> None:

@@ -123,6 +123,13 @@ def test_the_library_example_runs() -> None:
     exec(compile(example, "README.md", "exec"), {})
 
 
+def test_the_comparison_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = (block for block in blocks("python") if "import compare" in block)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"wine.html", "wine.pdf"}
+
+
 def test_the_table_is_what_the_demo_prints(lossbench: Lossbench) -> None:
     """The demo's own two commands, at its own length: its table stands in the README to the last row.
 

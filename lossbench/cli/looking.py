@@ -93,7 +93,9 @@ def check(
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help="losses, models, datasets, optimizers, schedules, metrics, experiments")],
+    kind: Annotated[
+        str, typer.Argument(help="losses, models, datasets, optimizers, schedules, trackers, metrics, experiments")
+    ],
     config_dir: ConfigDir = None,
 ) -> None:
     """List what there is to choose from."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lossbench import stopping
 from lossbench.cli.options import ConfigDir, ResultsDir, Where, names, put, refuse, terminal
 from lossbench.errors import ConfigError, RequestError
 
@@ -110,11 +111,12 @@ def evaluate(
             print(f"{run_id}: {error.strerror} ({error.filename or store.path(run_id)})", file=sys.stderr)
             print(f"stopped after {number - 1} of {len(ids)} runs; the same command does the rest", file=sys.stderr)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
+            code = stopping.ending(stopped)
             print(
                 f"\ninterrupted after {number - 1} of {len(ids)} runs; the same command does the rest", file=sys.stderr
             )
-            raise typer.Exit(130) from None
+            raise typer.Exit(code) from None
         print(f"[{number}/{len(ids)}] {written.change(change, shown)}", flush=True)
     if spoilt:
         print(f"{spoilt} of {len(ids)} runs could not be measured and are as they were", file=sys.stderr)

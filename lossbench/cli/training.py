@@ -10,7 +10,7 @@ import typer
 
 from lossbench import stopping
 from lossbench.cli.options import ConfigDir, Overrides
-from lossbench.errors import Terminated, WorkersError
+from lossbench.errors import WorkersError
 
 
 def train(
@@ -38,19 +38,22 @@ def train(
                 overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
             )
     except (KeyboardInterrupt, WorkersError) as stopped:
+        code = stopping.ending(stopped)
         again = shlex.join(["lossbench", *sys.argv[1:]])
         then = "starts them again, and goes on with the one it was training again" if force else "goes on"
         notes = "; ".join(["interrupted", *getattr(stopped, "__notes__", ())])
         why = f"lossbench: {stopped}" if isinstance(stopped, WorkersError) else f"\n{notes}"
         print(f"{why}; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
-        code = 1 if isinstance(stopped, WorkersError) else 143 if isinstance(stopped, Terminated) else 130
-        raise typer.Exit(code) from None
+        raise typer.Exit(1 if isinstance(stopped, WorkersError) else code) from None
     succeeded = [outcome for outcome in outcomes if outcome.status != "failed"]
+    several = len({outcome.config.get("results_dir") for outcome in outcomes}) > 1
     for outcome, settings in zip(succeeded, told_apart([outcome.config for outcome in succeeded]), strict=True):
-        print("  ".join(filter(None, [outcome.summary, sentence(settings)])))
+        where = {"results_dir": outcome.config.get("results_dir")} if several else {}
+        print("  ".join(filter(None, [outcome.summary, sentence({**settings, **where})])))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         print(f"{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
         for outcome in failed:
-            print(f"  {outcome.run_id}: {outcome.message}", file=sys.stderr)
+            where_to = f" in {outcome.config.get('results_dir')}" if several else ""
+            print(f"  {outcome.run_id}{where_to}: {outcome.message}", file=sys.stderr)
         raise typer.Exit(1)

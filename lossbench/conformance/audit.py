@@ -47,7 +47,7 @@ def scale_audit(subject: Subject) -> Outcome:
 def _at_initialisation() -> tuple[Tensor, Tensor, Tensor]:
     """The last hidden layer [B, 128], the logits [B, 10] and the labels [B] of a batch before any training."""
     examples = digits().train.select(torch.arange(BATCH))
-    inputs = (examples.inputs - examples.inputs.mean()) / examples.inputs.std()
+    inputs = (examples.resident - examples.resident.mean()) / examples.resident.std()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(0, "init"))
         model = mlp(tuple(inputs.shape[1:]), 10)

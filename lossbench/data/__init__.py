@@ -8,6 +8,7 @@ from lossbench.data.cifar import cifar10, cifar100
 from lossbench.data.dataset import Dataset, Examples, Source
 from lossbench.data.folder import image_folder
 from lossbench.data.house_numbers import svhn
+from lossbench.data.hugging_face import hugging_face
 from lossbench.data.idx import fashion_mnist, mnist
 from lossbench.data.land_cover import land_cover
 from lossbench.data.listed import image_csv
@@ -28,6 +29,7 @@ __all__ = [
     "gaussian_log_posterior",
     "gaussian_means",
     "gaussians",
+    "hugging_face",
     "image_csv",
     "image_folder",
     "land_cover",

@@ -39,7 +39,19 @@ def arrays(*, file: str) -> Source:
     place = Path(file).expanduser()
     if not place.is_file():
         raise DataError(f"dataset.file={file}: no such file")
-    content = read_npz(place)
+    return from_arrays(read_npz(place), place)
+
+
+def from_arrays(content: Mapping[str, NDArray[Any]], place: Path | str) -> Source:
+    """Return the arrays of such a file as examples, or a caller's own.
+
+    Args:
+        content: by name.
+        place: where they are from, for messages.
+
+    Raises:
+        DataError: as `arrays` does.
+    """
     for name in content:
         if name not in KNOWN:
             raise DataError(f"{place} has an array '{name}'{did_you_mean(name, KNOWN)}")
@@ -56,7 +68,7 @@ def arrays(*, file: str) -> Source:
     return Source(train, _class_names(place, content, train), val=splits["val_"], test=splits["test_"])
 
 
-def _examples(place: Path, content: Mapping[str, NDArray[Any]], split: str) -> Examples | None:
+def _examples(place: Path | str, content: Mapping[str, NDArray[Any]], split: str) -> Examples | None:
     inputs, targets = content.get(f"{split}inputs"), content.get(f"{split}targets")
     if inputs is None and targets is None:
         return None
@@ -93,7 +105,7 @@ def _examples(place: Path, content: Mapping[str, NDArray[Any]], split: str) -> E
     return Examples(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(targets.astype(np.int64)))
 
 
-def _class_names(place: Path, content: Mapping[str, NDArray[Any]], train: Examples) -> tuple[str, ...]:
+def _class_names(place: Path | str, content: Mapping[str, NDArray[Any]], train: Examples) -> tuple[str, ...]:
     there = torch.unique(train.targets[train.targets != IGNORE_INDEX]).tolist()
     names = content.get("class_names")
     if names is None:

@@ -150,7 +150,7 @@ def read_batches(folder: Path, batches: _Batches) -> Source:
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
         raise DataError(f"{place / batches.meta} should list the class names under {batches.label_names.decode()!r}")
     parts = [_examples(entries[name], batches.labels, place / name) for name in batches.train]
-    train = Examples(torch.cat([part.inputs for part in parts]), torch.cat([part.targets for part in parts]))
+    train = Examples(torch.cat([part.resident for part in parts]), torch.cat([part.targets for part in parts]))
     test = _examples(entries[batches.test], batches.labels, place / batches.test)
     return Source(train, tuple(name.decode(errors="replace") for name in names), test=test)
 

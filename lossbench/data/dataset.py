@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lossbench.errors import DataError, ShapeError
+from lossbench.data.streaming import Streamed
+from lossbench.errors import ConfigError, DataError, ShapeError
 
 IGNORE_INDEX = -100  # the target of a pixel without a label; losses and metrics have the same default
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Inputs with their labels, in memory.
+    """Inputs with their labels, in memory; or labels in memory and images that are read as they are needed.
 
     Attributes:
         inputs: uint8 [N, C, H, W] where they came as uint8, else float32 [N, ...].
@@ -28,7 +29,7 @@ class Examples:
         ShapeError: if lengths or dtypes disagree with the above.
     """
 
-    inputs: Tensor
+    inputs: Tensor | Streamed
     targets: Tensor
     sample_weights: Tensor | None = None
 
@@ -66,12 +67,29 @@ class Examples:
     def select(self, indices: Tensor) -> Examples:
         """Return the examples at some indices, int64 [M], in that order."""
         weights = None if self.sample_weights is None else self.sample_weights[indices]
-        return Examples(self.inputs[indices], self.targets[indices], weights)
+        inputs = self.inputs.pick(indices) if isinstance(self.inputs, Streamed) else self.inputs[indices]
+        return Examples(inputs, self.targets[indices], weights)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets at some indices, int64 [B], in that order."""
-        # On the CPU this takes a tenth of the time of inputs[indices].
-        return self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give inputs and targets at the indices of each batch, int64 [B], in that order."""
+        if isinstance(self.inputs, Streamed):
+            for inputs, batch in zip(self.inputs.batches(indices), indices, strict=True):
+                yield inputs, self.targets.index_select(0, batch)
+            return
+        for batch in indices:
+            # On the CPU this takes a tenth of the time of inputs[batch].
+            yield self.inputs.index_select(0, batch), self.targets.index_select(0, batch)
+
+    @property
+    def resident(self) -> Tensor:
+        """The inputs as a tensor, for what needs all of them at once.
+
+        Raises:
+            ConfigError: if they are read as they are needed.
+        """
+        if isinstance(self.inputs, Streamed):
+            raise ConfigError("this takes all inputs in memory: set dataset.streaming=false")
+        return self.inputs
 
     def to(self, device: torch.device | str) -> Examples:
         """Return the same examples on a device."""
@@ -161,6 +179,11 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input: (C, H, W) for images, (D,) for tables."""
         return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def streams(self) -> bool:
+        """Whether images are read as they are needed, and not held in memory."""
+        return isinstance(self.train.inputs, Streamed)
 
     @property
     def mixes(self) -> bool:

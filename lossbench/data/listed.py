@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lossbench.data.dataset import Source
-from lossbench.data.folder import Labelled, read_images
+from lossbench.data.images import labelled_paths, read_images
 from lossbench.domains import AT_LEAST_ONE
 from lossbench.errors import DataError, did_you_mean
 
@@ -22,6 +22,7 @@ def image_csv(
     split_column: str | None = None,
     size: Annotated[int | None, AT_LEAST_ONE] = None,
     grey: bool = False,
+    streaming: bool | None = None,
 ) -> Source:
     """Images that a CSV file lists, one to a line, with their labels.
 
@@ -33,6 +34,7 @@ def image_csv(
         size: every image is resized to this height and width in pixels, its proportions not kept; None: as they
             are, and then all must share one size.
         grey: one channel in place of RGB.
+        streaming: whether images are read as they are needed; None: where they would take too much memory.
 
     Returns:
         Examples, uint8 [N, 3, H, W] or [N, 1, H, W], in the order of the lines; classes in the order of their names,
@@ -52,19 +54,19 @@ def image_csv(
         by_split.setdefault(split, []).append((place.parent / row[path_column], row[label_column]))
     if "train" not in by_split:
         raise DataError(f"{place} lists no training example")
-    class_names = _ordered({label for _, label in by_split["train"]})
+    class_names = ordered({label for _, label in by_split["train"]})
     if len(class_names) < 2:
         raise DataError(f"{place}: {label_column} should have at least two classes; got {', '.join(class_names)}")
     numbers = {name: number for number, name in enumerate(class_names)}
-    listed: dict[str, Labelled] = {}
+    listed = {}
     for split, examples in by_split.items():
-        unknown = _ordered({label for _, label in examples} - set(class_names))
+        unknown = ordered({label for _, label in examples} - set(class_names))
         if unknown:
             raise DataError(
                 f"{place}: class '{unknown[0]}' of {split} is no class of train{did_you_mean(unknown[0], class_names)}"
             )
-        listed[split] = [(path, numbers[label]) for path, label in examples]
-    splits = read_images(listed, size, grey)
+        listed[split] = labelled_paths([(path, numbers[label]) for path, label in examples])
+    splits = read_images(listed, size, grey, streaming)
     return Source(splits["train"], class_names, val=splits.get("val"), test=splits.get("test"))
 
 
@@ -93,7 +95,7 @@ def _rows(place: Path, columns: list[str]) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _ordered(names: set[str]) -> tuple[str, ...]:
+def ordered(names: set[str]) -> tuple[str, ...]:
     """Words by the alphabet; where all are whole numbers, by size."""
     try:
         return tuple(sorted(names, key=lambda name: (int(name), name)))  # 1 and 01 are two names of one size

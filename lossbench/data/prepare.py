@@ -16,11 +16,13 @@ from torch import Tensor
 from lossbench.data.dataset import Dataset, Examples, Source
 from lossbench.data.mixing import check_mixing
 from lossbench.data.splits import choose, held_out_counts, kept_counts, long_tailed_counts, noisy_labels
+from lossbench.data.streaming import Streamed
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE, SHARE, UNIT, Interval
 from lossbench.errors import ConfigError, DataError
 from lossbench.randomness import stream
 
 PART = Interval(0.0, 1.0, open_low=True, open_high=True)  # a share that takes something and leaves something
+CHUNK = 256  # images at a time that are looked at before training
 TEST_SPLIT_SEED = 0  # fixed, so that runs of different seeds are tested on the same examples
 
 
@@ -150,7 +152,7 @@ def prepare(
         examples = replace(examples, targets=labels + first)
 
     mean, scale = normalisation(examples.inputs, normalization)
-    seen = [mean, scale, torch.tensor([shift, flip])]
+    seen: list[Tensor | Streamed] = [mean, scale, torch.tensor([shift, flip])]
     for split in (examples, val, test):
         seen += [split.inputs, split.targets]
     if examples.sample_weights is not None:
@@ -174,7 +176,7 @@ def prepare(
     )
 
 
-def normalisation(inputs: Tensor, how: Literal["standard", "unit", "none"]) -> tuple[Tensor, Tensor]:
+def normalisation(inputs: Tensor | Streamed, how: Literal["standard", "unit", "none"]) -> tuple[Tensor, Tensor]:
     """Return what to subtract from inputs and what to divide them by, in the inputs' own units.
 
     Args:
@@ -189,19 +191,27 @@ def normalisation(inputs: Tensor, how: Literal["standard", "unit", "none"]) -> t
     if how != "standard":
         full = 255.0 if how == "unit" and inputs.dtype == torch.uint8 else 1.0
         return torch.zeros(shape), torch.full(shape, full)
-    measure = _integer_moments if inputs.dtype == torch.uint8 else _moments
-    moments = [measure(inputs[:, feature]) for feature in range(features)]
+    if isinstance(inputs, Tensor) and inputs.dtype == torch.float32:
+        moments = [_moments(inputs[:, feature]) for feature in range(features)]
+    else:
+        moments = _integer_moments(inputs)
     mean, deviation = torch.tensor(moments, dtype=torch.float32).T
     return mean.reshape(shape), torch.where(deviation > 0, deviation, 1.0).reshape(shape)
 
 
-def _integer_moments(values: Tensor) -> tuple[float, float]:
-    # From the histogram, in Python's integers: exact, and without a float copy of the whole data set.
-    histogram = torch.bincount(values.flatten(), minlength=256).tolist()
-    n = sum(histogram)
-    total = sum(value * count for value, count in enumerate(histogram))
-    squares = sum(value * value * count for value, count in enumerate(histogram))
-    return total / n, math.sqrt(n * squares - total * total) / n
+def _integer_moments(inputs: Tensor | Streamed) -> list[tuple[float, float]]:
+    # From the histograms, in Python's integers: exact, in parts or whole, and without a float copy of all inputs.
+    histograms = torch.zeros(inputs.shape[1], 256, dtype=torch.int64)
+    for part in inputs.split(CHUNK):
+        for histogram, values in zip(histograms, part.unbind(1), strict=True):
+            histogram += torch.bincount(values.flatten(), minlength=256)
+    moments = []
+    for counts in histograms.tolist():
+        n = sum(counts)
+        total = sum(value * count for value, count in enumerate(counts))
+        squares = sum(value * value * count for value, count in enumerate(counts))
+        moments.append((total / n, math.sqrt(n * squares - total * total) / n))
+    return moments
 
 
 def _moments(values: Tensor) -> tuple[float, float]:
@@ -211,11 +221,11 @@ def _moments(values: Tensor) -> tuple[float, float]:
     return float(array.mean()), 0.0 if constant else float(array.std())
 
 
-def fingerprint(tensors: Iterable[Tensor]) -> str:
+def fingerprint(tensors: Iterable[Tensor | Streamed]) -> str:
     """Return the SHA-256 of tensors: their dtypes, shapes and values, in order.
 
     Args:
-        tensors: on the CPU.
+        tensors: on the CPU; of images on the disk, as if they were in memory.
 
     Returns:
         64 hexadecimal digits.
@@ -223,7 +233,8 @@ def fingerprint(tensors: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().data)
+        for part in tensor.split(CHUNK) if isinstance(tensor, Streamed) else [tensor]:
+            digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -263,7 +274,7 @@ def read_sample_weights(path: str, count: int) -> Tensor:
 
 def _clean(examples: Examples, indices: Tensor) -> Examples:
     # Weights say what to learn from; validation and test count every example once.
-    return Examples(examples.inputs[indices], examples.targets[indices])
+    return replace(examples.select(indices), sample_weights=None)
 
 
 def _within(targets: Tensor, classes: tuple[int, int]) -> Tensor:
@@ -295,7 +306,7 @@ def _check_masks(**asked: float) -> None:
             )
 
 
-def _check_augmentation(inputs: Tensor, shift: int, flip: bool) -> None:
+def _check_augmentation(inputs: Tensor | Streamed, shift: int, flip: bool) -> None:
     if inputs.ndim != 4 and (shift or flip):
         key = f"dataset.shift={shift}" if shift else "dataset.flip=true"
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from lossbench.stacked.memory import most_runs
 from lossbench.stacked.training import NotStackedError, Run, train_stacked
 from lossbench.store import Store
 from lossbench.teacher import with_teacher
+from lossbench.tracking import Tracking
 from lossbench.training import State, step_flops
 
 
@@ -111,7 +112,9 @@ class _Sweep:
             try:
                 complete = with_teacher(settings, store)
                 name = run_id(complete)
-                if self.task.policy.keeps(name, store) or name in {job.name for job in jobs}:
+                if self.task.policy.keeps(name, store) or store.path(name) in {
+                    job.store.path(job.name) for job in jobs
+                }:
                     rest.append(place)
                 else:
                     jobs.append(_Job(place, settings, complete, name, overrides, store))
@@ -202,34 +205,51 @@ class _Sweep:
                 jobs[id(state)].store.save_checkpoint(jobs[id(state)].name, state)
 
         self.display.run(f"{members[0].job.name.rsplit('-s', 1)[0]}: {count} runs stacked", config["epochs"])
-        with Checkpoints(write) as checkpoints:
+        saving = Checkpoints(write, every=config.get("checkpoint_seconds"))
+        with contextlib.ExitStack() as tracked, saving as checkpoints:
+            trackings = [
+                tracked.enter_context(Tracking(job.name, job.complete, job.store, self.display, job.overrides))
+                for job in jobs.values()
+            ]
+            for member, tracking in zip(members, trackings, strict=True):
+                tracking.begin(member.state.history)
+
+            def on_epoch(mean: Mapping[str, float]) -> None:
+                self.display.epoch(mean, config["epochs"])
+                for member, tracking in zip(members, trackings, strict=True):
+                    if member.state.epoch == mean["epoch"]:  # else it has diverged
+                        tracking.epoch(member.state.history[-1])
+
             results = train_stacked(
                 [Run(member.experiment, member.job.config["seed"], member.teacher, member.state) for member in members],
                 epochs=config["epochs"],
                 batch_size=config["batch_size"],
                 keep=config["keep"],
-                on_epoch=lambda rows: self.display.epoch(rows, config["epochs"]),
+                on_epoch=on_epoch,
                 checkpoints=checkpoints,
             )
             seconds = (time.perf_counter() - started) / count
-            for i, (member, trained) in enumerate(zip(members, results, strict=True)):
+            for i, (member, trained, tracking) in enumerate(zip(members, results, trackings, strict=True)):
                 job = member.job
                 try:
                     if isinstance(trained, RunError):
                         raise trained
-                    outcome = run.keep(
-                        job.name,
-                        job.complete,
-                        job.store,
-                        member.experiment,
-                        trained,
-                        earlier[i] + seconds,
-                        job.overrides,
-                        stacked=count,
+                    outcome = tracking.finish(
+                        run.keep(
+                            job.name,
+                            job.complete,
+                            job.store,
+                            member.experiment,
+                            trained,
+                            earlier[i] + seconds,
+                            job.overrides,
+                            stacked=count,
+                        )
                     )
                 except Exception as error:
+                    tracking.stop(failed=True)
                     failure = run.recorded(job.name, job.config, job.store, error)
-                    outcome = Outcome(job.name, "failed", str(failure))
+                    outcome = Outcome(job.name, "failed", str(failure), config=job.config)
                 self.outcomes[job.place] = outcome
                 self.display.done(outcome)
                 left = [

@@ -17,7 +17,7 @@ import yaml
 
 from lossbench.catalogue import conf_dir
 from lossbench.errors import StoreError
-from lossbench.identity import run_id, teacher_config
+from lossbench.identity import HELD, run_id, teacher_config
 from lossbench.settings import nodes
 
 GROUPS = ("dataset", "model", "loss", "optimizer", "schedule", "device")
@@ -103,7 +103,7 @@ def _lacks(group: str, node: Mapping[str, Any]) -> bool:
     """Whether a node of the config, or one inside it, lacks a setting that its yaml has and that makes an id."""
     choice = _choice(group, node)
     values, choices = _read(f"{group}/{choice}.yaml") if choice else ({}, {})
-    of_the_id = {"precision"} if group == "device" else {*values} - {"root"}
+    of_the_id = {"precision"} if group == "device" else {*values} - {*HELD}
     inside = {key.removeprefix(f"/{group}@") for key in choices}
     return any(name not in node for name in of_the_id | inside) or any(
         _lacks(group, value) for value in node.values() if isinstance(value, Mapping) and "_target_" in value

@@ -13,6 +13,7 @@ import pandas as pd
 from lossbench import metrics as library
 from lossbench.calibration import CALIBRATIONS
 from lossbench.errors import ConfigError, RequestError, did_you_mean
+from lossbench.identity import HELD
 from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
 from lossbench.report.arrangement import arrange, in_order, look_alikes, more_than_the_loss, of_what_goes_across
@@ -47,7 +48,7 @@ DEFAULT_METRICS = ("accuracy", "nll", "ece", "confidence_gap")
 # What separates two runs without making them different experiments: seeds, and what cannot change the numbers.
 # A teacher's id repeats its settings, which are compared one by one, and its seed, which is its student's.
 NOT_COMPARED = {"run", "split", "calibration", "seed", "teacher.id", *BESIDE, *UNKNOWN}
-NOT_COMPARED |= {"results_dir", "dataset.root"}
+NOT_COMPARED |= {"results_dir", *(f"dataset.{key}" for key in HELD)}
 NO_RUNS = "no finished runs; train some first: lossbench train loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
 
 

@@ -57,6 +57,7 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
     """
     console = Console(
         file=io.StringIO(),
+        force_jupyter=False,  # in a notebook rich would display what is only captured here
         width=width or 10_000,
         force_terminal=color,
         color_system="standard" if color else None,

@@ -6,6 +6,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lossbench.errors import StoreError
@@ -29,11 +30,23 @@ def chosen(
     Raises:
         RequestError: if a filter is wrong.
     """
-    infos: Iterator[RunInfo] = (info for info in store.infos() if status in (None, info.status))
+    checked = (_checked(store, info, status) for info in store.infos())
+    infos: Iterator[RunInfo] = (info for info in checked if status in (None, info.status))
     if where:
         infos = _meeting(store, list(infos), where)
     shown = list(infos if limit is None else itertools.islice(infos, min(limit, sys.maxsize)))
     return shown, [_config(store, info) for info in shown]
+
+
+def _checked(store: Store, info: RunInfo, status: str | None) -> RunInfo:
+    """Look into a run that is there as a whole, where that may matter: what cannot be read is damaged."""
+    if info.status == "finished" and status in (None, "finished", "unreadable"):
+        try:
+            store.config(info.run_id)
+            store.metrics(info.run_id)
+        except StoreError as error:
+            return replace(info, status="unreadable", message=str(error))
+    return info
 
 
 def _meeting(store: Store, infos: Sequence[RunInfo], where: Sequence[str]) -> Iterator[RunInfo]:

@@ -39,7 +39,7 @@ class Batches:
         self.order = torch.empty(0)
         if not self.drawn:
             everything = torch.arange(self.examples, device=self.device)
-            self.inputs = _joined([experiment.dataset.train.inputs for experiment in experiments])
+            self.inputs = _joined([experiment.dataset.train.resident for experiment in experiments])
             self.targets = _joined([experiment.dataset.train.targets for experiment in experiments])
             of_seeds = [
                 extra.of(experiment.dataset.train, experiment.dataset.train.inputs, everything)
@@ -92,7 +92,9 @@ class Batches:
 
     def _draw(self, s: int, batch: Tensor, step: int) -> Batch:
         dataset = self.experiments[s].dataset
-        inputs, targets = dataset.augment(dataset.train.inputs[batch], dataset.train.targets[batch], self.generators[s])
+        inputs, targets = dataset.augment(
+            dataset.train.resident[batch], dataset.train.targets[batch], self.generators[s]
+        )
         inputs, targets = mix(dataset, inputs, targets, stream(self.seeds[s], "mixing", step))
         extras = self.extras[s].of(dataset.train, inputs, batch)
         return inputs, targets, {name: value for name, value in extras.items() if isinstance(value, Tensor)}
@@ -100,7 +102,7 @@ class Batches:
 
 def stacked_inputs(splits: Sequence[Examples]) -> Tensor:
     """Return the inputs of a split of each seed, [S, N, …], without a copy where there is one."""
-    return splits[0].inputs.unsqueeze(0) if len(splits) == 1 else torch.stack([split.inputs for split in splits])
+    return splits[0].resident.unsqueeze(0) if len(splits) == 1 else torch.stack([split.resident for split in splits])
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

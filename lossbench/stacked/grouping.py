@@ -78,6 +78,8 @@ def why_alone(experiment: Experiment, step_flops: int) -> str:
     network, optimizer = experiment.network, experiment.optimizer
     if experiment.dataset.train.masks:
         return "images with masks are not stacked"
+    if experiment.dataset.streams:
+        return "images that are read as they are needed are not stacked"
     if isinstance(experiment.loss.function, nn.Module):
         return "a loss with a state is not stacked"
     if type(optimizer) not in KINDS or len(optimizer.param_groups) > 1:

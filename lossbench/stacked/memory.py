@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from lossbench.build import Experiment
+from lossbench.memory import free_memory
 
 SHARE = 0.5  # of what is free: others need some, and the estimate is one
 COPIES = 9  # of a run's weights: themselves, the best, gradients, moments, and what a step needs in between
@@ -22,7 +20,7 @@ def most_runs(experiment: Experiment, batch_size: int, seeds: int) -> int:
         batch_size: examples per step of each.
         seeds: how many splits of the data there are beside each other.
     """
-    splits = (experiment.dataset.train.inputs, experiment.dataset.val.inputs)
+    splits = (experiment.dataset.train.resident, experiment.dataset.val.resident)
     data = 0 if seeds == 1 else 2 * seeds * sum(map(_bytes, splits))  # each once by itself and once beside the others
     return max(1, int((free(experiment.device.name) * SHARE - data) // of_a_run(experiment, batch_size)))
 
@@ -50,12 +48,7 @@ def free(device: str) -> int:
     """Return the bytes that are free on a device."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
-    table = Path("/proc/meminfo")
-    if table.is_file():  # of Linux; "available" counts the caches that it would give up
-        for line in table.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free_memory()
 
 
 def _bytes(tensor: Tensor) -> int:

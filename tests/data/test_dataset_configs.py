@@ -37,6 +37,7 @@ def test_a_config_has_the_functions_defaults(name):
     # CIFAR is trained with shifts and flips everywhere; one's own data cannot be guessed.
     other = {"cifar10": {"shift": 4, "flip": True}, "cifar100": {"shift": 4, "flip": True}}
     other |= {"image_folder": {"folder": "???"}, "image_csv": {"file": "???"}, "arrays": {"file": "???"}}
+    other |= {"hugging_face": {"path": "???"}}
     config = composed(name)
     del config["_target_"]
     assert config == signature(name) | other.get(name, {})

@@ -126,18 +126,13 @@ def test_an_empty_test_folder_is_an_error(folder):
         image_folder(folder=str(folder))
 
 
-def test_images_that_would_take_more_than_half_of_the_free_memory_are_an_error(folder, monkeypatch):
+def test_images_held_in_memory_that_would_take_more_than_half_of_it_are_an_error(folder, monkeypatch):
     # Three images of 3·4·5 = 60 bytes are 180 bytes: 360 bytes of free memory are just enough.
-    monkeypatch.setattr("lossbench.data.folder._free_memory", lambda: 360)
-    assert len(image_folder(folder=str(folder)).train) == 3
-    monkeypatch.setattr("lossbench.data.folder._free_memory", lambda: 359)
-    with pytest.raises(DataError, match=r"3 images of 60 bytes .* more than half of .* free memory.*dataset\.size"):
-        image_folder(folder=str(folder))
-
-
-def test_a_system_that_does_not_tell_its_free_memory_is_trusted(folder, monkeypatch):
-    monkeypatch.setattr("lossbench.data.folder.Path.read_text", lambda self: (_ for _ in ()).throw(FileNotFoundError))
-    assert len(image_folder(folder=str(folder)).train) == 3
+    monkeypatch.setattr("lossbench.data.streaming.free_memory", lambda: 360)
+    assert len(image_folder(folder=str(folder), streaming=False).train) == 3
+    monkeypatch.setattr("lossbench.data.streaming.free_memory", lambda: 359)
+    with pytest.raises(DataError, match=r"3 images of 3×4×5 bytes .* more than half of .* free memory.*streaming=true"):
+        image_folder(folder=str(folder), streaming=False)
 
 
 def test_a_folder_without_test_images_is_split(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from lossbench.data import image_csv
-from lossbench.data.listed import _ordered
+from lossbench.data.listed import ordered
 from lossbench.errors import DataError
 
 
@@ -42,7 +42,7 @@ def test_numbers_as_classes_are_ordered_by_size(listing):
 def test_numbers_of_one_size_are_ordered_by_their_names():
     # In a set, strings have another order in every process: many names, so that it is never the right one by chance.
     names = {"0" * zeros + "1" for zeros in range(12)}
-    assert _ordered(names) == tuple(sorted(names))
+    assert ordered(names) == tuple(sorted(names))
 
 
 def test_columns_have_any_name_and_one_may_say_the_split(listing):

@@ -89,11 +89,18 @@ def test_what_is_beyond_the_limit_is_not_read(four: Store) -> None:
     assert ids(four, status="unreadable") == ["wine-linear-label_smoothing-s1-bbbbbbbb"]
 
 
-def test_a_run_whose_config_cannot_be_read_is_listed_all_the_same(four: Store) -> None:
-    (four.path("wine-linear-label_smoothing-s0-aaaaaaaa") / "config.yaml").write_text("[")
-    infos, configs = chosen(four, [], "finished", None)
-    assert configs[0] == {}
-    assert "wine-linear-label_smoothing-s0-aaaaaaaa  finished" in listing(infos, configs, 80)
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.json"])
+def test_a_finished_run_that_is_damaged_is_said_to_be_and_why(four: Store, name: str) -> None:
+    damaged = "wine-linear-label_smoothing-s0-aaaaaaaa"
+    path = four.path(damaged) / name
+    path.write_text("[")
+    infos, configs = chosen(four, [], None, None)
+    text = listing(infos, configs, 200)
+    assert f"{damaged}  unreadable" in text
+    assert f"  {path} is not valid " in text
+    assert damaged not in ids(four, status="finished")
+    assert ids(four, status="unreadable") == [damaged]
+    assert damaged not in ids(four, status="failed")
 
 
 def test_a_run_is_running_while_a_process_claims_it_and_interrupted_after(four: Store) -> None:

@@ -1,0 +1,1 @@
+"""lossbench in a program or a notebook: `from lossbench import compare`."""

@@ -1,0 +1,168 @@
+"""MLflow, in a local SQLite file or on a server."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from lossbench.claims import claim
+from lossbench.trackers import CURVES, Result, Run, curve, timed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+    from mlflow.entities import Run as Shown
+
+EVERY = 2.0  # seconds between two writes: one takes milliseconds, as many as an epoch of a small model
+RUN_ID, FINISHED_AT = "lossbench.run_id", "lossbench.finished_at"  # tags
+MOST = {"metrics": 1000, "params": 100}  # that MLflow takes at once
+LOCAL = "sqlite:///"
+# Else MLflow tells of every table it makes, and tries for minutes to reach a server that is down.
+ENVIRONMENT = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+class MLflow:
+    """Shows runs by `mlflow ui --backend-store-uri URI`."""
+
+    package = "mlflow"
+
+    def __init__(self, uri: str, artifacts: str, experiment: str = "lossbench") -> None:
+        """Name where things go; nothing is written before there is something to write.
+
+        Args:
+            uri: `sqlite:///FILE`, or that of a server.
+            artifacts: the folder for figures and configs; a server has its own.
+            experiment: the name of MLflow's experiment.
+        """
+        self.uri, self.artifacts, self.experiment = uri, artifacts, experiment
+        self.id = ""  # of MLflow's run
+        self.shown = 0  # epochs
+        self.waiting: list[Metric] = []
+        self.wrote = 0.0
+
+    def begin(self, run: Run, history: Sequence[Mapping[str, float]], ended: float) -> None:
+        """Begin a run, or go on with the one that this training, or this finished run, has already."""
+        with self._client() as client:
+            experiment = self._experiment(client)
+            own = None
+            for shown in client.search_runs([experiment], f"tags.`{RUN_ID}` = '{run.run_id}'"):
+                if own is None and _goes_on(shown, run, history):
+                    own = shown
+                else:
+                    client.delete_run(shown.info.run_id)
+            if own is None:
+                own = self._create(client, experiment, run, ended - sum(row["seconds"] for row in history))
+            self.id = own.info.run_id
+            if run.finished_at is None:
+                client.update_run(self.id, status="RUNNING")
+            known = client.get_metric_history(self.id, f"{CURVES}/train_loss")
+            self.shown = max((point.step for point in known), default=0)
+            self.waiting = [point for row, at in timed(history, ended) for point in self._points(row, at)]
+            self._write(client)
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Add an epoch; it is written at once, or with one of the next."""
+        self.waiting += self._points(row, time.time())
+        if time.monotonic() - self.wrote >= EVERY:
+            with self._client() as client:
+                self._write(client)
+
+    def finish(self, result: Result) -> None:
+        """Add metrics at the last epoch, facts as tags, the config and the figure as artifacts."""
+        from mlflow.entities import Metric, RunTag
+
+        with self._client() as client:
+            self._write(client)
+            known = client.get_run(self.id).data.metrics
+            now = _milliseconds(time.time())
+            points = [
+                Metric(name, value, now, self.shown)
+                for name, value in result.metrics.items()
+                if known.get(name) != value
+            ]
+            client.log_batch(self.id, metrics=points[: MOST["metrics"]])
+            with TemporaryDirectory() as folder:
+                (Path(folder) / "config.yaml").write_text(result.config, encoding="utf-8")
+                (Path(folder) / "reliability.png").write_bytes(result.reliability)
+                client.log_artifacts(self.id, folder)
+            tags = [RunTag(f"lossbench.{name}", value) for name, value in result.facts.items()]
+            client.log_batch(self.id, tags=[*tags, RunTag(FINISHED_AT, result.finished_at)])
+            ended = datetime.fromisoformat(result.finished_at).timestamp()
+            client.set_terminated(self.id, "FINISHED", _milliseconds(ended))
+
+    def stop(self, *, failed: bool) -> None:
+        """Write what is left, and say that it ended."""
+        with self._client() as client:
+            self._write(client)
+            client.set_terminated(self.id, "FAILED" if failed else "KILLED")
+
+    @contextmanager
+    def _client(self) -> Iterator[MlflowClient]:
+        """MLflow's client, for as long as nobody else writes to the file: SQLite gives up where two would wait."""
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would send usage data
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the packages below, among themselves
+            from mlflow import MlflowClient
+
+            if not self.uri.startswith(LOCAL):
+                yield MlflowClient(tracking_uri=self.uri)
+                return
+            file = Path(self.uri.removeprefix(LOCAL)).resolve()  # MLflow remembers by its URI what it has opened
+            with claim(file.with_name(f"{file.name}.lock"), wait=True):
+                yield MlflowClient(tracking_uri=f"{LOCAL}{file}")
+
+    def _experiment(self, client: MlflowClient) -> str:
+        known = client.get_experiment_by_name(self.experiment)
+        if known is not None:
+            return str(known.experiment_id)
+        location = Path(self.artifacts).resolve().as_uri() if self.uri.startswith(LOCAL) else None
+        return str(client.create_experiment(self.experiment, artifact_location=location))
+
+    def _create(self, client: MlflowClient, experiment: str, run: Run, started: float) -> Shown:
+        from mlflow.entities import Param
+
+        tags = {RUN_ID: run.run_id, "lossbench.overrides": " ".join(run.overrides)}
+        shown = client.create_run(experiment, _milliseconds(started), tags=tags, run_name=run.run_id)
+        params = [Param(key, str(value)) for key, value in run.settings().items()]
+        for first in range(0, len(params), MOST["params"]):
+            client.log_batch(shown.info.run_id, params=params[first : first + MOST["params"]])
+        return shown
+
+    def _points(self, row: Mapping[str, float], at: float) -> list[Metric]:
+        """The points of an epoch, unless they are shown: one done again after an interruption has the same."""
+        from mlflow.entities import Metric
+
+        step = int(row["epoch"])
+        if step <= self.shown:
+            return []
+        self.shown = step
+        return [Metric(name, value, _milliseconds(at), step) for name, value in curve(row).items()]
+
+    def _write(self, client: MlflowClient) -> None:
+        for first in range(0, len(self.waiting), MOST["metrics"]):
+            client.log_batch(self.id, metrics=self.waiting[first : first + MOST["metrics"]])
+        self.waiting, self.wrote = [], time.monotonic()
+
+
+def _goes_on(shown: Shown, run: Run, history: Sequence[Any]) -> bool:
+    """Whether what is shown is of the same training."""
+    if run.finished_at is not None:
+        return bool(shown.data.tags.get(FINISHED_AT) == run.finished_at)
+    return bool(history) and FINISHED_AT not in shown.data.tags
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

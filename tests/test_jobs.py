@@ -1,0 +1,208 @@
+"""Sweeps whose runs are jobs: processes of this machine here, and what is asked of Slurm by programs that play it.
+
+A real Slurm is in test_slurm.py.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support import Lossbench, compose
+
+from lossbench import device, run, stopping, sweep
+from lossbench.launchers import jobs
+from lossbench.progress import Outcome, Silent
+
+SMALL = ("dataset=wine", "model=linear", "device=cpu", "device.threads=1", "epochs=2")
+SLURM = (*SMALL, "hydra/launcher=submitit_slurm")
+REFUSES = "sbatch: error: invalid partition specified: nope\nallocation failure: Invalid partition name specified"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Says what Slurm's programs are to print, and whether to stderr and with which exit code."""
+    folder = tmp_path.parent / f"{tmp_path.name}-slurm"
+    folder.mkdir()
+
+    def answers(program: str, text: str, code: int = 0) -> None:
+        path = folder / program
+        path.write_text(f"#!/bin/sh\ncat >&{2 if code else 1} <<'END'\n{text}\nEND\nexit {code}\n")
+        path.chmod(0o755)
+
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    answers("srun", "")
+    answers("squeue", "")
+    answers("sbatch", "")
+    answers("scontrol", "MaxArraySize            = 1001")
+    return answers
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Leaves the answers to signals as they were."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_runs_as_jobs_give_the_bits_of_runs_one_after_another(lossbench: Lossbench, tmp_path: Path) -> None:
+    asked = ("train", *SMALL, "seed=0,1", "-q")
+    answer = lossbench(*asked, "hydra/launcher=submitit_local", "results_dir=jobs")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count("accuracy") == 2
+    assert lossbench(*asked, "results_dir=here").returncode == 0
+    weights = {path.relative_to(tmp_path / "jobs"): path for path in (tmp_path / "jobs").glob("runs/*/*.safetensors")}
+    assert len(weights) == 2
+    assert all(path.read_bytes() == (tmp_path / "here" / name).read_bytes() for name, path in weights.items())
+    assert len(list((tmp_path / "jobs/.hydra/local").glob("*.out"))) == 2  # no surprise in this folder
+    assert sorted(os.listdir(tmp_path)) == ["here", "jobs"]
+    again = lossbench(*asked[:-1], "hydra/launcher=submitit_local", "results_dir=jobs")  # takes no job
+    assert again.stderr.count("skipped") == 2
+    assert len(list((tmp_path / "jobs/.hydra/local").glob("*.out"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("timeout_min=0", "hydra.launcher.timeout_min must be a whole number in [1, ∞); got 0"),
+        ("timeout_min=soon", "hydra.launcher.timeout_min must be a whole number; got 'soon'"),
+        ("timeout_min=2", "hydra.launcher.signal_delay_s must be less than timeout_min, 120 s"),
+        ("gpus_per_node=-1", "hydra.launcher.gpus_per_node must be a whole number in [0, ∞); got -1"),
+        ("partitoin=gpu", "no key 'hydra.launcher.partitoin'; did you mean partition?"),
+    ],
+)
+def test_a_wrong_setting_of_a_job_is_refused_before_anything_is_written(
+    lossbench: Lossbench, tmp_path: Path, slurm: Any, setting: str, said: str
+) -> None:
+    answer = lossbench("train", *SLURM, f"hydra.launcher.{setting}")
+    assert (answer.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert answer.stderr.startswith(f"lossbench: {said}")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_what_slurm_would_refuse_is_refused_in_its_words(lossbench: Lossbench, tmp_path: Path, slurm: Any) -> None:
+    slurm("sbatch", REFUSES, 1)
+    answer = lossbench("train", *SLURM, "hydra.launcher.partition=nope")
+    assert (answer.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert answer.stderr.startswith("lossbench: Slurm would not take these jobs: invalid partition specified: nope (")
+    slurm("scontrol", "slurm_load_ctl_conf error: Unable to contact slurm controller", 1)
+    answer = lossbench("train", *SLURM)
+    assert answer.stderr.startswith("lossbench: Slurm does not answer: ")
+    assert answer.returncode == 2
+
+
+def test_slurm_is_asked_with_the_script_that_would_be_submitted(slurm: Any, tmp_path: Path) -> None:
+    """The program that plays sbatch shows its input as an error."""
+    (tmp_path.parent / f"{tmp_path.name}-slurm/sbatch").write_text("#!/bin/sh\ntr '\\n' ';' >&2\nexit 1\n")
+    settings = {
+        "folder": str(tmp_path / "%A"), "timeout_min": 30, "max_num_timeout": 1, "signal_delay_s": 60,
+        "array_parallelism": 8, "cpus_per_task": 3, "setup": ["module load cuda"], "gpus_per_node": 1, "mem_gb": None,
+        "partition": "gpu", "additional_parameters": {"requeue": True},
+    }  # fmt: skip
+    with pytest.raises(jobs.ConfigError) as caught:
+        jobs.check("slurm", settings, 2000)
+    script = str(caught.value)
+    # At most MaxArraySize, 1001, in one array, which are numbered from 0; 60 seconds before its end a job is warned.
+    for line in (
+        "--array=0-1000%8", "--partition=gpu", "--gpus-per-node=1", "--cpus-per-task=3", "--time=30", "--requeue;",
+        "--signal=USR2@60", "export SRUN_CPUS_PER_TASK=3 OMP_NUM_THREADS=3;module load cuda;",
+    ):  # fmt: skip
+        assert line in script
+    assert "--mem" not in script
+
+
+def test_without_slurms_programs_or_submitit_a_line_says_what_is_missing(
+    lossbench: Lossbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answer = lossbench("train", *SLURM)
+    assert answer.returncode == 2
+    assert "needs Slurm's sbatch and srun and squeue and scontrol, which the PATH does not have" in answer.stderr
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    answer = lossbench("train", *SLURM)
+    assert answer.returncode == 2
+    assert answer.stderr.endswith("is not installed: pip install 'lossbench[slurm]'\n")
+
+
+def test_which_jobs_have_ended_is_told_by_slurms_queue(slurm: Any) -> None:
+    """Jobs that it no longer knows have ended; where it does not answer, none has."""
+    asked = [SimpleNamespace(job_id=name) for name in ("7_0", "7_1", "7_2", "8")]
+    slurm("squeue", "7_0|RUNNING\n7_1|OUT_OF_MEMORY\n7_2|REQUEUE_HOLD\n9|FAILED")
+    assert jobs._states(asked) == {"7_1": "OUT_OF_MEMORY", "8": jobs.GONE}
+    slurm("squeue", "slurm_load_jobs error: Invalid job id specified", 1)
+    assert jobs._states(asked) == {job.job_id: jobs.GONE for job in asked}
+    slurm("squeue", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)", 1)
+    assert jobs._states(asked) == {}
+
+
+def job_that_gets(number: signal.Signals) -> jobs._Alone:
+    """A job whose run is asked to stop, saves itself and says so."""
+
+    def task(config: Any, overrides: tuple[str, ...], turn: int) -> Outcome:
+        os.kill(os.getpid(), number)
+        assert stopping._in_effect().error is not None  # type: ignore[union-attr]
+        return Outcome("?", "stopped")
+
+    return jobs._Alone(task, {}, (), 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "again"),
+    [
+        (signal.SIGUSR2, "RUNNING", True),  # its time is up
+        (signal.SIGTERM, "RUNNING", True),  # preempted, with time to save
+        (signal.SIGTERM, "COMPLETING", False),  # cancelled, or Slurm itself has queued it again
+    ],
+)
+def test_a_job_that_is_saved_is_queued_again_unless_slurm_is_ending_it(
+    slurm: Any, signals: None, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, state: str, again: bool
+) -> None:
+    queued: list[int] = []
+
+    def queue_again(number: int, frame: object) -> None:
+        queued.append(number)
+        sys.exit(99)
+
+    signal.signal(signal.SIGUSR2, queue_again)  # as submitit does
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # as submitit does
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    slurm("squeue", state)
+    with pytest.raises(SystemExit) as caught:
+        job_that_gets(number)()
+    assert queued == ([signal.SIGUSR2] if again else [])
+    assert caught.value.code == (99 if again else 143)  # 128 + SIGTERM
+
+
+def test_a_job_that_ends_without_a_result_is_a_failed_run_and_its_machines_failure_is_not(
+    slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOST_AFTER", 0.0)
+    task = sweep._Task(run.Policy(), device.Share(), Silent())
+    config = {**compose(*SMALL), "results_dir": str(tmp_path)}
+    mine = jobs._Sweep([(config, ())], task, "slurm", {"array_parallelism": 1})
+    paths = SimpleNamespace(stderr="7_log.err")
+    for state, outcomes in (("NODE_FAIL", 0), ("OUT_OF_MEMORY", 1)):
+        mine.jobs = {0: SimpleNamespace(job_id="7", paths=paths)}
+        slurm("squeue", f"7|{state}")
+        mine._notice(1.0)
+        assert (len(mine.jobs), len(mine.outcomes)) == (0, outcomes)  # the former is left, to be submitted again
+    assert mine.outcomes[0].status == "failed"
+    assert mine.outcomes[0].message == "its job 7 ended without a result (OUT_OF_MEMORY); its log is 7_log.err"
+
+
+def test_a_task_knows_that_it_was_sent_to_another_process() -> None:
+    task = sweep._Task(run.Policy(force=True), device.Share(2), Silent())
+    sent = pickle.loads(pickle.dumps(task))
+    assert (task.here, sent.here) == (True, False)
+    assert (sent.policy, sent.share) == (task.policy, task.share)

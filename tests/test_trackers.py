@@ -1,0 +1,343 @@
+"""What a run shows to TensorBoard and MLflow, read back by their own readers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from support import Lossbench, read_json
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lossbench import trackers, tracking
+from lossbench.claims import held
+
+QUICK = ("dataset=wine", "model=linear", "epochs=4", "device=cpu", "device.threads=1")
+BOTH = "tracker=[tensorboard,mlflow]"
+CURVES = ("learning_rate", "train_loss", "val_loss", "val_accuracy", "gradient_norm", "seconds")
+
+
+def run_folders(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "results/runs").iterdir())
+
+
+def events_of(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def curve_in_tensorboard(folder: Path, name: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in events_of(folder).Scalars(f"training/{name}")]
+
+
+@contextmanager
+def mlflow_client(database: Path) -> Any:
+    assert not held(database.with_name(f"{database.name}.lock"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow
+        from mlflow import MlflowClient
+
+        yield MlflowClient(f"sqlite:///{database}")
+
+
+def mlflow_runs(database: Path) -> dict[str, Any]:
+    """MLflow's runs by their names, each of which must be there once."""
+    with mlflow_client(database) as client:
+        found = client.search_runs([client.get_experiment_by_name("lossbench").experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {run.info.run_name: run for run in found}
+
+
+def curve_in_mlflow(database: Path, run: Any, name: str) -> list[tuple[int, float]]:
+    with mlflow_client(database) as client:
+        return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, name))
+
+
+def history_of(folder: Path) -> list[Mapping[str, float]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def defined_metrics(folder: Path) -> dict[str, float]:
+    content = read_json(folder / "metrics.json")
+    return {
+        f"{split}/{calibration}/{name}": value
+        for split in ("val", "test")
+        for calibration in ("raw", "temperature_scaled")
+        for name, value in content[split][calibration].items()
+        if value is not None
+    }
+
+
+def test_both_trackers_show_the_curves_the_metrics_the_settings_and_the_figure_of_a_run_and_call_nobody(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[Any] = []
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: reached.append(address))
+    answer = lossbench("train", *QUICK, BOTH, "loss=label_smoothing", "loss.epsilon=0.2")
+    assert (answer.returncode, "failed" in answer.stderr) == (0, False), answer.stderr
+    assert (reached, os.environ["MLFLOW_DISABLE_TELEMETRY"]) == ([], "true")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]
+
+    (folder,) = run_folders(tmp_path)
+    shown, expected = events_of(tmp_path / "results/tensorboard" / folder.name), defined_metrics(folder)
+    database = tmp_path / "results/mlflow.db"
+    run = mlflow_runs(database)[folder.name]
+    for name in CURVES:
+        rows = [(int(row["epoch"]), row[name]) for row in history_of(folder)]
+        points = [(event.step, event.value) for event in shown.Scalars(f"training/{name}")]
+        assert points == [(step, float(np.float32(value))) for step, value in rows]  # which event files hold
+        assert curve_in_mlflow(database, run, f"training/{name}") == rows
+    for name, value in expected.items():
+        (event,) = shown.Scalars(name)
+        assert (event.step, event.value) == (4, float(np.float32(value)))
+        assert run.data.metrics[name] == value
+    assert len(expected) > 80
+
+    assert run.info.status == "FINISHED"
+    assert run.data.params["loss.epsilon"] == "0.2"
+    assert run.data.tags["lossbench.run_id"] == folder.name
+    assert "loss.epsilon=0.2" in run.data.tags["lossbench.overrides"]
+    (config,) = shown.Tensors("config")[0].tensor_proto.string_val
+    assert b"    epsilon: 0.2\n" in config
+    assert "_hparams_/session_start_info" in shown.Tags()["tensors"]
+
+    (image,) = shown.Images("reliability/test")
+    picture = Image.open(io.BytesIO(image.encoded_image_string))
+    assert picture.size == (image.width, image.height)
+    kept = tmp_path / "results/mlflow-artifacts" / run.info.run_id / "artifacts"
+    assert (kept / "reliability.png").read_bytes() == image.encoded_image_string
+    assert (kept / "config.yaml").read_text() == (folder / "config.yaml").read_text()
+
+
+def test_a_tracker_changes_neither_the_id_nor_the_config_nor_any_number(lossbench: Lossbench, tmp_path: Path) -> None:
+    assert lossbench("train", *QUICK, "tracker=tensorboard").returncode == 0
+    (tracked,) = run_folders(tmp_path)
+    assert "skipped" in lossbench("train", *QUICK).stderr  # the same run
+    (tmp_path / "results").rename(tmp_path / "tracked")
+    assert lossbench("train", *QUICK, "tracker=null").returncode == 0
+    (plain,) = run_folders(tmp_path)
+    tracked = tmp_path / "tracked/runs" / tracked.name
+    assert plain.name == tracked.name
+    for name in ("config.yaml", "metrics.json"):
+        assert (plain / name).read_bytes() == (tracked / name).read_bytes()
+    arrays = np.load(plain / "predictions.npz"), np.load(tracked / "predictions.npz")
+    assert all(np.array_equal(arrays[0][name], arrays[1][name]) for name in arrays[0].files)
+    weights = load_file(plain / "model.safetensors"), load_file(tracked / "model.safetensors")
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def stop_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C once an epoch is shown; the run is saved and ends."""
+    show = tracking.Tracking.epoch
+
+    def epoch_and_stop(self: tracking.Tracking, row: Mapping[str, float]) -> None:
+        show(self, row)
+        if row["epoch"] == epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(tracking.Tracking, "epoch", epoch_and_stop)
+
+
+def test_an_interrupted_run_goes_on_in_the_same_tracker_run_and_no_epoch_is_shown_twice(
+    lossbench: Lossbench, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(2, monkeypatch)
+        assert lossbench("train", *QUICK, BOTH).returncode == 130
+    (partial,) = run_folders(tmp_path)
+    name, database = partial.name.removesuffix(".partial"), tmp_path / "results/mlflow.db"
+    events = tmp_path / "results/tensorboard" / name
+    before = mlflow_runs(database)[name]
+    assert before.info.status == "KILLED"
+    assert [step for step, _ in curve_in_tensorboard(events, "val_loss")] == [1, 2]
+    with mlflow_client(database) as client:  # as of a process that died after an epoch more, and had not saved it
+        client.log_metric(before.info.run_id, "training/train_loss", 0.5, step=3)
+
+    assert lossbench("train", *QUICK, BOTH).returncode == 0
+    after = mlflow_runs(database)[name]
+    assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")
+    assert [step for step, _ in curve_in_mlflow(database, after, "training/train_loss")] == [1, 2, 3, 4]
+    rows = history_of(tmp_path / "results/runs" / name)
+    assert curve_in_tensorboard(events, "val_loss") == [
+        (i + 1, float(np.float32(rows[i]["val_loss"]))) for i in range(4)
+    ]
+
+
+@pytest.mark.slow
+def test_a_forced_run_begins_anew(lossbench: Lossbench, tmp_path: Path) -> None:
+    database = tmp_path / "results/mlflow.db"
+    assert lossbench("train", *QUICK, BOTH).returncode == 0
+    (folder,) = run_folders(tmp_path)
+    before = mlflow_runs(database)[folder.name]
+    assert lossbench("train", *QUICK, BOTH, "--force").returncode == 0
+    after = mlflow_runs(database)[folder.name]
+    assert after.info.run_id != before.info.run_id
+    assert [step for step, _ in curve_in_mlflow(database, after, "training/train_loss")] == [1, 2, 3, 4]
+    events = tmp_path / "results/tensorboard" / folder.name
+    assert [step for step, _ in curve_in_tensorboard(events, "train_loss")] == [1, 2, 3, 4]
+    assert len(list(events.iterdir())) == 1
+
+
+def test_a_run_that_fails_is_shown_as_failed(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *QUICK, "tracker=mlflow", "optimizer.learning_rate=1e30")
+    assert answer.returncode == 1
+    (run,) = mlflow_runs(tmp_path / "results/mlflow.db").values()
+    assert run.info.status == "FAILED"
+
+
+FAILING = """
+class Failing:
+    def __init__(self, at):
+        self.at = at
+        self.may(0)
+
+    def may(self, place):
+        if self.at == place:
+            raise OSError("its\\ndisk is full")
+
+    def begin(self, run, history, ended):
+        self.may(1)
+
+    def epoch(self, row):
+        self.may(2)
+
+    def finish(self, result):
+        self.may(3)
+
+    def stop(self, *, failed):
+        self.may(4)
+"""
+
+
+def write_failing(tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "their_losses.py").write_text(FAILING)
+    (tmp_path / "conf/tracker").mkdir(parents=True)
+    (tmp_path / "conf/tracker/failing.yaml").write_text("failing:\n  _target_: their_losses.Failing\n  at: 0\n")
+    return "--config-dir", "conf"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_a_tracker_that_fails_stops_no_run_and_says_so_once(lossbench: Lossbench, tmp_path: Path, place: int) -> None:
+    own = write_failing(tmp_path)
+    use = ("tracker=[failing,tensorboard]", f"tracker.failing.at={place}")
+    answer = lossbench("train", *own, *QUICK, *use, "seed=0,1")
+    assert answer.returncode == 0
+    said = "tracker failing failed, training goes on without it (results/trackers.log): OSError: its disk is full"
+    assert answer.stderr.splitlines().count(said) == 1
+    log = (tmp_path / "results/trackers.log").read_text().splitlines()
+    names = [folder.name for folder in run_folders(tmp_path)]
+    assert [line.split(" ", 1)[1] for line in log] == [f"{name} failing: OSError: its disk is full" for name in names]
+    for name in names:  # the other one goes on
+        assert len(curve_in_tensorboard(tmp_path / "results/tensorboard" / name, "val_loss")) == 4
+
+
+def test_a_tracker_whose_place_cannot_be_written_stops_no_run(lossbench: Lossbench, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    places = ("tracker.tensorboard.directory=taken", "tracker.mlflow.uri=sqlite:///taken/mlflow.db")
+    answer = lossbench("train", *QUICK, BOTH, *places)
+    assert answer.returncode == 0
+    for name in ("tensorboard", "mlflow"):
+        assert answer.stderr.count(f"tracker {name} failed, training goes on without it") == 1
+
+
+def test_nothing_is_written_into_a_folder_that_is_a_link(lossbench: Lossbench, tmp_path: Path) -> None:
+    assert lossbench("train", *QUICK).returncode == 0
+    (folder,) = run_folders(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/mine.tfevents").write_text("mine")
+    (tmp_path / "results/tensorboard").mkdir()
+    (tmp_path / "results/tensorboard" / folder.name).symlink_to(tmp_path / "elsewhere")
+    answer = lossbench("export", "--to", "tensorboard")
+    assert (answer.returncode, "is a link" in answer.stderr) == (2, True)
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["mine.tfevents"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["tracker=mlflow"], "tracker=mlflow needs a package that is not installed: pip install 'lossbench[mlflow]'"),
+        (["tracker=tensorboard,mlflow"], "trackers are used together, not swept: tracker=[tensorboard,mlflow]"),
+        (["tracker=mlflo"], "no tracker named 'mlflo'; did you mean mlflow? (lossbench list trackers)"),
+        (["tracker.mlflow.uri=a"], "no key 'tracker.mlflow'; choose it first: tracker=mlflow"),
+        (
+            ["tracker=tensorboard", "tracker.tensorboard.directory=3"],
+            "tracker.tensorboard.directory must be text; got 3",
+        ),
+    ],
+)
+def test_a_wrong_tracker_is_one_line_exit_2_and_nothing_written(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], said: str
+) -> None:
+    there = trackers.find_spec
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None if name == "mlflow" else there(name))
+    answer = lossbench("train", *QUICK, *overrides)
+    assert (answer.returncode, answer.stderr) == (2, f"lossbench: {said}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_runs_trained_as_one_model_are_shown_one_by_one(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *QUICK, BOTH, "seed=range(4)", "hydra/launcher=stacked")
+    assert answer.returncode == 0
+    folders = run_folders(tmp_path)
+    runs = mlflow_runs(tmp_path / "results/mlflow.db")
+    assert sorted(runs) == [folder.name for folder in folders]
+    for folder in folders:
+        assert read_json(folder / "environment.json")["stacked"] == 4
+        rows = [(int(row["epoch"]), float(np.float32(row["val_loss"]))) for row in history_of(folder)]
+        assert curve_in_tensorboard(tmp_path / "results/tensorboard" / folder.name, "val_loss") == rows
+        assert (
+            runs[folder.name].data.metrics["test/raw/nll"] == read_json(folder / "metrics.json")["test"]["raw"]["nll"]
+        )
+
+
+@pytest.mark.slow
+def test_runs_trained_side_by_side_share_one_database_and_what_fails_there_is_said_here(
+    lossbench: Lossbench, tmp_path: Path
+) -> None:
+    """Six processes' first writes make the same tables; SQLite lets one of them write at a time."""
+    own = write_failing(tmp_path)
+    use = ("tracker=[failing,tensorboard,mlflow]", "tracker.failing.at=2")
+    answer = lossbench(
+        "train", *own, *QUICK, *use, "seed=range(12)", "hydra/launcher=joblib", "hydra.launcher.n_jobs=6"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("tracker failing failed") == 1
+    assert len((tmp_path / "results/trackers.log").read_text().splitlines()) == 12
+    runs = mlflow_runs(tmp_path / "results/mlflow.db")
+    assert sorted(runs) == [folder.name for folder in run_folders(tmp_path)]
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_the_trackers_are_listed(lossbench: Lossbench) -> None:
+    names = [line.split()[0] for line in lossbench("list", "trackers").stdout.splitlines()[1:]]
+    assert names == ["mlflow", "tensorboard"]
+
+
+def test_a_finished_run_has_times_that_end_when_it_did() -> None:
+    # Epochs of 2, 3 and 1 s, the last of which ended at 100 s: the first ended 3 + 1 s before, the second 1 s.
+    history = [{"epoch": i + 1.0, "seconds": seconds} for i, seconds in enumerate((2.0, 3.0, 1.0))]
+    assert [at for _, at in trackers.timed(history, 100.0)] == [96.0, 99.0, 100.0]
+    assert list(trackers.timed([], 100.0)) == []
+
+
+def test_what_an_epoch_is_called_leaves_its_number_out() -> None:
+    assert trackers.curve({"epoch": 1.0, "val_loss": 0.5}) == {"training/val_loss": 0.5}
+
+
+def test_settings_are_what_can_be_compared() -> None:
+    config = {"results_dir": "a", "loss": {"_target_": "f", "prior": None, "weights": [1, 2]}, "dataset": {"root": "b"}}
+    assert trackers.Run("id", config, ()).settings() == {"loss.prior": "null", "loss.weights": json.dumps([1, 2])}
