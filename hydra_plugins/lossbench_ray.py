@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
-from omegaconf import DictConfig
+
+from hydra_plugins._lossbench import SweepLauncher
 
 if TYPE_CHECKING:
-    from lossbench.config import Job
+    from lossbench.config import Config
+    from lossbench.launchers.stacked import Task
+    from lossbench.progress import Outcome
 
 
 @dataclass
@@ -36,20 +36,12 @@ def store() -> None:
     ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayConf, provider="lossbench")
 
 
-class RayLauncher(Launcher):
+class RayLauncher(SweepLauncher):
     """Trains every run in a task of Ray."""
-
-    config: DictConfig
-    context: HydraContext
-    task_function: "Job"
 
     def __init__(self, **settings: Any) -> None:
         """Take the settings."""
         self.settings = settings
-
-    def setup(self, *, hydra_context: HydraContext, task_function: "Job", config: DictConfig) -> None:
-        """Take what Hydra gives before it launches."""
-        self.context, self.task_function, self.config = hydra_context, task_function, config
 
     def check(self, runs: int) -> None:
         """Connect to Ray, and refuse what it cannot give, before anything is written."""
@@ -57,13 +49,9 @@ class RayLauncher(Launcher):
 
         connect(Settings(**self.settings))
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def train(self, runs: "Sequence[tuple[Config, tuple[str, ...]]]", task: "Task") -> "list[Outcome]":
         """Train the runs."""
-        from lossbench.config import returned
         from lossbench.launchers.ray import train_sweep
         from lossbench.launchers.ray_cluster import Settings
 
-        job = self.task_function
-        runs = [job.compose(overrides, self.context, self.config) for overrides in job_overrides]
-        outcomes = train_sweep(runs, job.task, Settings(**self.settings))
-        return [returned(overrides, outcome) for overrides, outcome in zip(job_overrides, outcomes, strict=True)]
+        return train_sweep(runs, task, Settings(**self.settings))

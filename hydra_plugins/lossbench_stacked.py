@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
-from omegaconf import DictConfig
+
+from hydra_plugins._lossbench import SweepLauncher
 
 if TYPE_CHECKING:
-    from lossbench.config import Job
+    from lossbench.config import Config
+    from lossbench.launchers.stacked import Task
+    from lossbench.progress import Outcome
 
 
 @dataclass
@@ -28,27 +28,15 @@ class StackedConf:
 ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedConf, provider="lossbench")
 
 
-class StackedLauncher(Launcher):
+class StackedLauncher(SweepLauncher):
     """Trains runs that differ in numbers alone as one model."""
-
-    config: DictConfig
-    context: HydraContext
-    task_function: "Job"
 
     def __init__(self, max_runs: int | None) -> None:
         """Take the settings."""
         self.max_runs = max_runs
 
-    def setup(self, *, hydra_context: HydraContext, task_function: "Job", config: DictConfig) -> None:
-        """Take what Hydra gives before it launches."""
-        self.context, self.task_function, self.config = hydra_context, task_function, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def train(self, runs: "Sequence[tuple[Config, tuple[str, ...]]]", task: "Task") -> "list[Outcome]":
         """Train the runs."""
-        from lossbench.config import returned
         from lossbench.launchers.stacked import train_sweep  # imports torch
 
-        job = self.task_function
-        runs = [job.compose(overrides, self.context, self.config) for overrides in job_overrides]
-        outcomes = train_sweep(runs, job.task, self.max_runs)
-        return [returned(overrides, outcome) for overrides, outcome in zip(job_overrides, outcomes, strict=True)]
+        return train_sweep(runs, task, self.max_runs)

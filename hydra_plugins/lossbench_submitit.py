@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+
+from hydra_plugins._lossbench import SweepLauncher
 
 if TYPE_CHECKING:
-    from lossbench.config import Job
+    from lossbench.config import Config
+    from lossbench.launchers.stacked import Task
+    from lossbench.progress import Outcome
 
 
 @dataclass
@@ -65,12 +66,8 @@ def store() -> None:
         ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="lossbench")
 
 
-class SubmititLauncher(Launcher):
+class SubmititLauncher(SweepLauncher):
     """Trains every run in a job of a cluster."""
-
-    config: DictConfig
-    context: HydraContext
-    task_function: "Job"
 
     def __init__(self, cluster: str, **settings: Any) -> None:
         """Take the settings."""
@@ -80,22 +77,14 @@ class SubmititLauncher(Launcher):
             for key, value in settings.items()
         }
 
-    def setup(self, *, hydra_context: HydraContext, task_function: "Job", config: DictConfig) -> None:
-        """Take what Hydra gives before it launches."""
-        self.context, self.task_function, self.config = hydra_context, task_function, config
-
     def check(self, runs: int) -> None:
         """Refuse what the cluster would, before anything is written."""
         from lossbench.launchers import jobs
 
         jobs.check(self.cluster, self.settings, runs)
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def train(self, runs: "Sequence[tuple[Config, tuple[str, ...]]]", task: "Task") -> "list[Outcome]":
         """Train the runs."""
-        from lossbench.config import returned
         from lossbench.launchers import jobs
 
-        job = self.task_function
-        runs = [job.compose(overrides, self.context, self.config) for overrides in job_overrides]
-        outcomes = jobs.train_sweep(runs, job.task, self.cluster, self.settings)
-        return [returned(overrides, outcome) for overrides, outcome in zip(job_overrides, outcomes, strict=True)]
+        return jobs.train_sweep(runs, task, self.cluster, self.settings)

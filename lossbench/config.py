@@ -50,7 +50,7 @@ from lossbench.identity import run_id as run_id
 from lossbench.identity import teacher_config as teacher_config
 from lossbench.progress import Silent
 from lossbench.record import check_plain
-from lossbench.search import Interval, Launch, Search, Settings, Study
+from lossbench.search import Launch, Search, Searched, Settings, Study
 from lossbench.stopping import Stop
 
 GROUPS = ("dataset", "model", "loss", "optimizer", "schedule", "device")
@@ -398,7 +398,7 @@ def _workers(master: DictConfig, runs: int) -> int:
     return min(int(effective_n_jobs(asked)), runs)
 
 
-def _interval(override: Override, swept: IntervalSweep) -> Interval:
+def _interval(override: Override, swept: IntervalSweep) -> Searched:
     """Return the interval that an override searches.
 
     Raises:
@@ -412,7 +412,7 @@ def _interval(override: Override, swept: IntervalSweep) -> Interval:
     if swept.tags - {"log"}:
         raise ConfigError(f"{line}: the only tag of an interval is log; got {', '.join(sorted(swept.tags))}")
     try:
-        return Interval(low, high, log="log" in swept.tags, whole=isinstance(low, int))  # by int(interval(…))
+        return Searched(low, high, log="log" in swept.tags, whole=isinstance(low, int))  # by int(interval(…))
     except ConfigError as error:
         raise ConfigError(f"{line}: {error}") from error
 

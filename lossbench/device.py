@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -17,6 +18,8 @@ ALL_THREADS = torch.get_num_threads()  # torch's own choice, before a run has ch
 # Below this much work in a step, handing it to a second thread takes longer than doing it. A count of operations
 # and not a timing, so that the choice, and with it every bit of a run, is the same each time.
 ONE_THREAD_FLOPS = 100_000_000
+
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 THREADS = Interval(1.0, 1024.0)  # more than a machine has are waste, and far more end the process
 
@@ -47,6 +50,13 @@ def take(share: Share) -> None:
     global _share
     _share = share
     torch.set_num_threads(1)  # until the size of a run is known: building and trying it is small work
+
+
+def cpus() -> int:
+    """How many CPUs of this machine are for what a run does beside its model, such as reading images."""
+    _, together = processes.here()
+    given = int(os.environ.get("SLURM_CPUS_PER_TASK", CPUS))  # not every Slurm keeps a job to those
+    return max(1, min(given, CPUS) // max(_share.workers, together))
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from lossbench.errors import ConfigError, RequestError, did_you_mean
 
 _PLUGINS = {
     ("hydra/launcher", "joblib"): "'lossbench[joblib]'",
-    ("hydra/launcher", "ray"): "'lossbench[ray]'",
     ("hydra/launcher", "rq"): "hydra-rq-launcher",
-    ("hydra/sweeper", "optuna"): "'lossbench[optuna]'",
     ("hydra/sweeper", "ax"): "hydra-ax-sweeper",
     ("hydra/sweeper", "nevergrad"): "hydra-nevergrad-sweeper",
 }
@@ -35,7 +33,11 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
     except RequestError:
         raise
     except OverrideParseException as error:
-        said = [line for line in str(error).splitlines() if not line.startswith(("See http", "Error parsing"))]
+        said = [
+            line
+            for line in str(error).splitlines()
+            if not line.startswith(("See http", "Error parsing", "Error when parsing"))
+        ]
         reason = f" ({said[0].strip()})" if said else ""
         raise ConfigError(
             f"cannot read '{error.override}': expected key=value{reason}{_quoted(str(error.override))}"
@@ -108,7 +110,7 @@ def _value_error(error: OmegaConfBaseException) -> str:
         return f"{key} must be {kind.get(converted[2], converted[2])}; got {converted[1]!r}"
     if came := re.match(r"Cannot convert '\w+' to string: '(.*)'", said, re.DOTALL):
         return f"{key} must be text; got {came[1]}"
-    if "Cannot merge DictConfig with ListConfig" in message:
+    if "Cannot merge DictConfig with ListConfig" in message or "Cannot merge incompatible container" in message:
         return f"{key}: a list cannot stand where a mapping does, nor a mapping where a list does"
     if came := re.search(r"Cannot assign (\w+) to Dict|Invalid type assigned: (\w+) ", message):
         return f"{key} must be a mapping, whose keys are set one by one ({key}.…=…); got {came[1] or came[2]}"

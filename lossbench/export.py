@@ -16,7 +16,7 @@ from lossbench.errors import ConfigError, RequestError, StoreError, one_line
 from lossbench.settings import written
 from lossbench.store import Store
 from lossbench.trackers import Tracker, check_installed
-from lossbench.tracking import told
+from lossbench.tracking import told, told_epochs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,29 +41,36 @@ def to_tracker(
         Why, for each run that is left out.
 
     Raises:
-        ConfigError: if the tracker is not installed, or cannot write there.
+        ConfigError: if the tracker is not installed, or cannot write there, or takes none of the runs.
     """
     settings = _settings(store, name, output)
     make = target_of(settings, f"tracker.{name}")
     check_installed(f"--to {name}", name, make.package)  # type: ignore[attr-defined]
     tracker: Tracker = make(**{key: value for key, value in settings.items() if key != "_target_"})
-    left_out = {}
+    left_out, refused = {}, {}
     for run_id in ids:
         try:
             if store.held(run_id):
                 raise StoreError(f"it is being trained again by {store.holder(run_id)}")
-            (run, result), history = told(store, run_id), store.history(run_id)
+            (run, result), history = told(store, run_id), told_epochs(store, run_id)
         except (RequestError, OSError) as error:
             left_out[run_id] = str(error)
+            continue
+        except Exception as error:  # a stranger's run may hold anything
+            left_out[run_id] = one_line(f"it is damaged ({type(error).__name__}: {error})")
             continue
         try:
             tracker.begin(run, history, datetime.fromisoformat(result.finished_at).timestamp())
             tracker.finish(result)
         except Exception as error:  # of a package that is not ours
-            said = one_line(f"{type(error).__name__}: {error}")
-            raise ConfigError(f"--to {name} cannot write to {settings[PLACES[name]]} ({said})") from error
+            refused[run_id] = one_line(f"{type(error).__name__}: {error}")
+            if isinstance(error, OSError) or len(refused) == len(ids):
+                raise ConfigError(
+                    f"--to {name} cannot write to {settings[PLACES[name]]} ({refused[run_id]})"
+                ) from error
+            continue
         advance()
-    return left_out
+    return left_out | {run_id: f"{name} does not take it ({said})" for run_id, said in refused.items()}
 
 
 def _settings(store: Store, name: str, output: str | None) -> dict[str, Any]:

@@ -35,14 +35,19 @@ def learns_new_classes(config: Mapping[str, Any]) -> bool:
     return bool(config["dataset"].get("learn") == "new")
 
 
+def stored(config: Mapping[str, Any]) -> Config:
+    """Return what of a configuration is kept with a run: all but who is shown it."""
+    return {key: value for key, value in config.items() if key != "tracker"}
+
+
 def identity(config: Mapping[str, Any]) -> Config:
     """Return the part of a resolved configuration that can change the numbers.
 
     Left out: where copies of the data lie and how they are held (HELD), where results go, how they are measured and
     tracked, and all of the device but its precision. A teacher counts by its run id.
     """
-    aside = ("results_dir", "metrics", "tracker", "checkpoint_seconds", "device", "teacher")
-    kept = {key: value for key, value in config.items() if key not in aside}
+    aside = ("results_dir", "metrics", "checkpoint_seconds", "device", "teacher")
+    kept = {key: value for key, value in stored(config).items() if key not in aside}
     kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in HELD}
     kept["precision"] = config["device"]["precision"]
     kept["teacher"] = (config["teacher"] or {}).get("id")

@@ -29,6 +29,7 @@ from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
 from lossbench.errors import CheckpointError, DivergedError, RunError, StoreError, TeacherError, WorkersError, one_line
 from lossbench.evaluation import measure
+from lossbench.identity import stored
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
 from lossbench.teacher import go_on_from, load_teacher, with_teacher
@@ -309,7 +310,7 @@ def begin(
         if force:
             store.discard(name)
         state = State(made_of=made_of)
-    store.start(name, {key: value for key, value in config.items() if key != "tracker"})
+    store.start(name, stored(config))
     return state
 
 

@@ -20,7 +20,7 @@ DIGITS = 6  # of a value that is tried: what the next digits are differs from ma
 
 
 @dataclass(frozen=True)
-class Interval:
+class Searched:
     """Where a hyperparameter is looked for."""
 
     low: float
@@ -53,7 +53,7 @@ class Study:
     """A combination of what is listed, and what is searched in it."""
 
     overrides: tuple[str, ...]
-    intervals: Mapping[str, Interval]  # key → where; none where its loss has none of the keys
+    intervals: Mapping[str, Searched]  # key → where; none where its loss has none of the keys
 
     def samples(self) -> list[tuple[str, ...]]:
         """Return two points of it, one at all lower ends, one at all upper ends, as overrides."""

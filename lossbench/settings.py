@@ -9,8 +9,10 @@ from typing import Any
 from lossbench.identity import HELD
 
 GIVEN = ("dataset.name", "model.name", "loss.name")  # which the id of a run says
+# Where things are and how they are held.
+HOUSEKEEPING = {"results_dir", "checkpoint_seconds", *(f"dataset.{key}" for key in HELD)}
 # What cannot change the numbers, and what the id or another key says already.
-NEVER = {"seed", "results_dir", "checkpoint_seconds", "teacher.id", *(f"dataset.{key}" for key in HELD), *GIVEN}
+NEVER = {"seed", "teacher.id", *HOUSEKEEPING, *GIVEN}
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

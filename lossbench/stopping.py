@@ -149,6 +149,23 @@ def remembered(then: Callable[[int], None] | None = None) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Have the processes that are started in the block never hear Ctrl-C; this one answers it at the end of the block.
+
+    Raises:
+        KeyboardInterrupt: if this process was asked to stop meanwhile.
+    """
+    with remembered() as stop:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which they inherit
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if stop.error is not None:
+        raise stop.error
+
+
 def remembered_for_good() -> Stop:
     """Remember a signal for as long as the process lives, however often it comes: for a sweep's workers."""
     stop = _in_effect()

@@ -12,9 +12,11 @@ import difflib
 import json
 import math
 import os
+import re
 import shutil
 import time
 import traceback
+import uuid
 import zipfile
 import zlib
 from collections import Counter
@@ -73,6 +75,7 @@ class Store:
         self.runs = Path(results_dir) / "runs"
         self.claims = Path(results_dir) / "claims"
         self.log = Path(results_dir) / "trackers.log"
+        self._id = Path(results_dir) / "id"
 
     def path(self, run_id: str) -> Path:
         """Return the folder of a finished run."""
@@ -229,6 +232,21 @@ class Store:
             },
         )
 
+    def id(self) -> str:
+        """Return what tells this folder from others, wherever it is moved: made at random when it is first asked for.
+
+        Where nothing can be written it is made of the machine and the path.
+        """
+        try:
+            with claims.claim(self.claims / "id", wait=True):
+                if (known := _hexadecimal(self._id)) is None:
+                    known = uuid.uuid4().hex
+                    _write_text(self._id, known + "\n")
+                return known
+        except (OSError, StoreError):
+            place = f"{os.uname().nodename}:{self._id.absolute()}"
+            return _hexadecimal(self._id) or uuid.uuid5(uuid.NAMESPACE_URL, place).hex
+
     def log_failure(self, line: str) -> None:
         """Record that a tracker failed; where that cannot be, the run goes on all the same."""
         with contextlib.suppress(OSError):
@@ -241,11 +259,14 @@ class Store:
         path = self.runs.parent / "data" / f"{name}.npz"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = _new(path.with_suffix(".tmp"))
-            with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            _sync(temporary)
-            temporary.replace(path)
+            temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")  # its own: another process may write the same data
+            try:
+                with temporary.open("xb") as file:
+                    np.savez(file, allow_pickle=False, **arrays)
+                _sync(temporary)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
         return path
 
     # What is kept with a finished run names the version of it that it was computed from.
@@ -534,6 +555,14 @@ def _there(path: Path) -> Path:
     if not path.is_file():
         raise StoreError(f"{path} is missing")
     return path
+
+
+def _hexadecimal(path: Path) -> str | None:
+    """What a file holds that has an id of 32 hexadecimal digits; of any other, nothing is told to anyone."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    content = path.read_bytes()[:33].strip()
+    return content.decode() if re.fullmatch(rb"[0-9a-f]{32}", content) else None
 
 
 def _finished_at(environment: Mapping[str, Any]) -> float | None:

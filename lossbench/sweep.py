@@ -21,7 +21,7 @@ from lossbench.identity import OWN_DATA
 from lossbench.progress import STOPPED, Outcome, Silent
 from lossbench.rehearsal import rehearse
 from lossbench.store import Store
-from lossbench.teacher import with_teacher
+from lossbench.teacher import identified, with_teacher
 
 WATCH_EVERY = 0.5  # seconds between two looks at the results folder while other processes train
 MOST_NAMES = 5  # of runs that cannot be skipped
@@ -189,9 +189,7 @@ def _checked(runs: Sequence[Config], overrides: Sequence[str], force: bool, disp
     stale: dict[str, ConfigError] = {}
     noted = {""}
     for settings in checked:
-        store = Store(settings["results_dir"])
-        complete = with_teacher(settings, store)
-        name = config.run_id(complete)
+        name, complete, store = identified(settings)
         if store.path(name) in planned:
             continue
         planned[store.path(name)] = complete

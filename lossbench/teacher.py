@@ -74,6 +74,18 @@ def with_teacher(config: Config, store: Store) -> Config:
     return {**config, "teacher": {"id": found, **_kept(settings)}}
 
 
+def identified(config: Config) -> tuple[str, Config, Store]:
+    """Return a run's id, its config with its teacher's, and the store where both are.
+
+    Raises:
+        StoreError: as `with_teacher`.
+        ConfigError: as `with_teacher`.
+    """
+    store = Store(config["results_dir"])
+    complete = with_teacher(config, store)
+    return run_id(complete), complete, store
+
+
 def _kept(settings: Config) -> Config:
     dataset = {key: value for key, value in settings["dataset"].items() if key in _MAY_DIFFER and key not in HELD}
     device = {"precision": settings["device"]["precision"]}

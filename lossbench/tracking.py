@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from lossbench.build import build_tracker
-from lossbench.errors import one_line
+from lossbench.errors import StoreError, one_line
 from lossbench.evaluation import reliability_of
+from lossbench.identity import stored
 from lossbench.progress import Outcome, Silent
 from lossbench.record import SPLITS, Record
 from lossbench.store import Store
@@ -23,6 +24,7 @@ from lossbench.trackers import Result, Run, Tracker
 
 CALIBRATIONS = ("raw", "temperature_scaled")
 FACTS = ("device", "device_description", "precision", "threads", "git_revision", "platform", "stacked")
+LONGEST = 1e9  # seconds that an epoch takes
 PLOT, PPI = 260, 144  # width in points, dots per inch
 
 
@@ -37,8 +39,7 @@ class Tracking:
         self, run_id: str, config: Mapping[str, Any], store: Store, display: Silent, overrides: Sequence[str] = ()
     ) -> None:
         """Make the trackers that a configuration names."""
-        stored = {key: value for key, value in config.items() if key != "tracker"}
-        self.run, self.store, self.display = Run(run_id, stored, overrides), store, display
+        self.run, self.store, self.display = Run(run_id, stored(config), overrides, results=store.id), store, display
         self.trackers: dict[str, Tracker] = {}
         self.failures: dict[str, str] = {}
         for name, node in (config.get("tracker") or {}).items():
@@ -69,8 +70,8 @@ class Tracking:
             The outcome, with the trackers that failed.
         """
         if self.trackers:
-            _, result = told(self.store, self.run.run_id)
-            self._each(lambda tracker: tracker.finish(result))
+            result = functools.cache(lambda: told(self.store, self.run.run_id)[1])  # which may fail as trackers may
+            self._each(lambda tracker: tracker.finish(result()))
         self.trackers = {}
         return replace(outcome, untracked=self.failures)
 
@@ -105,7 +106,12 @@ def told(store: Store, run_id: str) -> tuple[Run, Result]:
     """
     record, config, environment = store.record(run_id), store.config(run_id), store.environment(run_id)
     finished_at = datetime.fromtimestamp(store.finished_at(run_id)).astimezone().isoformat(timespec="milliseconds")
-    versions = {f"version.{name}": version for name, version in (environment.get("versions") or {}).items()}
+    versions, overrides = environment.get("versions") or {}, environment.get("overrides") or ()
+    if not isinstance(versions, Mapping):
+        raise StoreError("environment.json: versions must be a mapping")
+    if isinstance(overrides, str) or not all(isinstance(override, str) for override in overrides):
+        raise StoreError("environment.json: overrides must be a list of texts")
+    versions = {f"version.{name}": version for name, version in versions.items()}
     facts = {**versions, **{name: environment[name] for name in FACTS if environment.get(name) is not None}}
     result = Result(
         metrics=_metrics(record),
@@ -114,7 +120,20 @@ def told(store: Store, run_id: str) -> tuple[Run, Result]:
         reliability=reliability_figure(store, run_id),
         finished_at=finished_at,
     )
-    return Run(run_id, config, environment.get("overrides") or (), finished_at), result
+    return Run(run_id, config, overrides, finished_at, store.id), result
+
+
+def told_epochs(store: Store, run_id: str) -> list[dict[str, float]]:
+    """Return the epochs that trackers are told of a finished run.
+
+    Raises:
+        StoreError: if they are damaged: not numbered from 1 on, or without the seconds that they took.
+    """
+    history = store.history(run_id)
+    numbered = [row["epoch"] for row in history] == list(range(1, len(history) + 1))
+    if not numbered or not all(0 <= row.get("seconds", math.nan) < LONGEST for row in history):
+        raise StoreError("history.csv must number its epochs from 1 on and say the seconds that each took")
+    return history
 
 
 def _metrics(record: Record) -> dict[str, float]:

@@ -16,7 +16,15 @@ import torch
 from support import Lossbench, files_below
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 import lossbench as library
 from lossbench import compare, given, losses, progress
@@ -164,8 +172,9 @@ def test_a_loss_that_diverges_is_reported_while_the_others_finish() -> None:
 class Squares(Dataset[tuple[Tensor, int]]):
     """The points of `clouds`, one by one."""
 
-    def __init__(self, noise: float = 0.0) -> None:
+    def __init__(self, noise: float = 0.0, hole: bool = False) -> None:
         inputs, words = clouds()
+        inputs[3] = np.nan if hole else inputs[3]
         self.inputs, self.words, self.noise = torch.tensor(inputs, dtype=torch.float32), words, noise
 
     def __len__(self) -> int:
@@ -176,7 +185,13 @@ class Squares(Dataset[tuple[Tensor, int]]):
 
 
 @pytest.mark.parametrize(
-    "wrapped", [Squares, lambda: DataLoader(Squares(), batch_size=7, shuffle=True)], ids=["Dataset", "DataLoader"]
+    "wrapped",
+    [
+        Squares,
+        lambda: DataLoader(Squares(), batch_size=7, shuffle=True, drop_last=True),
+        lambda: DataLoader(Squares(), batch_sampler=BatchSampler(RandomSampler(Squares()), 7, False)),
+    ],
+    ids=["Dataset", "DataLoader", "batch_sampler"],
 )
 def test_a_data_set_or_loader_of_torch_is_the_arrays_it_gives(wrapped: Callable[[], Any]) -> None:
     inputs, words = clouds()
@@ -218,7 +233,13 @@ def test_classes_are_the_labels_in_order_and_splits_that_are_given_stay() -> Non
         (([[1.0], [np.nan]], [0, 1]), r"data: inputs\[1\] is not finite"),
         ({"train": clouds(), "test": ([[0.0, 0.0]], ["c"])}, r"data\['test'\] has the label 'c', which train has not"),
         (Squares(noise=1.0), "another one each time"),
+        (Squares(hole=True), r"data: inputs\[3\] is not finite"),
         (DataLoader(Squares(), sampler=SubsetRandomSampler(range(9))), "SubsetRandomSampler chooses examples"),
+        (DataLoader(Squares(), sampler=RandomSampler(Squares(), num_samples=9)), "RandomSampler chooses examples"),
+        (DataLoader(Squares(), sampler=RandomSampler(Squares(), replacement=True)), "RandomSampler chooses examples"),
+        (DataLoader(Squares(), sampler=SequentialSampler(range(9))), "SequentialSampler chooses examples"),
+        (DataLoader(Squares(), batch_sampler=BatchSampler(range(9), 3, False)), "range chooses examples"),
+        (DataLoader(Squares(), batch_sampler=[[0, 1], [2, 3]]), "list chooses examples"),
         (TensorDataset(torch.zeros(4, 1)), "got a tuple of 1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "given",
@@ -253,6 +274,8 @@ def test_data_that_are_none_are_refused_in_words(data: Any, message: str) -> Non
         ({"overrides": "seed=1"}, "must be a list of words"),
         ({"overrides": ["seed=1"]}, "give that as seeds"),
         ({"overrides": ["loss.epsilon=1"]}, "give that as losses"),
+        ({"overrides": ["model.bias=false"]}, "give that with model, as functools.partial does"),
+        ({"overrides": ["dataset.file=own.npz"]}, "give that with data"),
         ({"overrides": ["hydra/launcher=joblib"]}, "for the command line"),
         ({"overrides": ["batchsize=3"]}, "batchsize"),
     ],
@@ -322,6 +345,19 @@ def test_what_cannot_be_imported_again_is_not_stored(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="and model cannot: move it to a module"):
         quick({"plain": cross_entropy}, lambda s, k: linear(s, k), results_dir=tmp_path)
     assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("wrong", ["optimizer.learning_rat=1", "optimizer.learning_rate=-1"])
+def test_a_refused_request_keeps_no_data(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(RequestError):
+        quick({"plain": cross_entropy}, results_dir=tmp_path / "kept", overrides=[*ONE_THREAD, wrong])
+    assert files_below(tmp_path) == []
+
+
+def test_trackers_write_below_the_folder_that_the_runs_are_kept_in(tmp_path: Path) -> None:
+    kept = tmp_path / "it's kept, here"
+    found = quick({"plain": cross_entropy}, seeds=1, results_dir=kept, overrides=[*ONE_THREAD, "tracker=tensorboard"])
+    assert [path.name for path in (kept / "tensorboard").iterdir()] == list(found.run_ids)
 
 
 def test_the_folder_of_a_comparison_goes_with_it() -> None:

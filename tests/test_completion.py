@@ -75,6 +75,15 @@ def test_bash_adds_no_space_after_a_key(path: str) -> None:
     assert bash("lossbench train loss=focal loss.ga", path) == ["-o nospace", "loss.gamma="]
 
 
+def test_bash_takes_a_candidate_for_what_it_is_and_not_for_a_pattern_of_files(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder `results` would match `re*`."""
+    (tmp_path / "results/runs/re*").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert bash("lossbench show re", path) == ["re*"]
+
+
 @needs("fish")
 def test_fish_completes_overrides(path: str) -> None:
     assert fish("lossbench train loss=focal,dice_", path) == ["loss=focal,dice_cross_entropy"]

@@ -29,6 +29,20 @@ def test_threads_are_divided_among_workers_and_each_has_one(
 
 
 @pytest.mark.usefixtures("taken")
+def test_the_cpus_for_reading_images_are_those_of_the_job_divided_among_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "CPUS", 16)
+    assert device.cpus() == 16
+    device.take(Share(workers=3))
+    assert device.cpus() == 5
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    assert device.cpus() == 1
+    device.take(Share())
+    assert device.cpus() == 2
+
+
+@pytest.mark.usefixtures("taken")
 def test_a_large_model_has_its_share_of_threads_a_small_one_one_and_what_was_asked_for_is_kept() -> None:
     device.take(Share(workers=2, threads=2))
     cpu = device.device(name="cpu")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from support import Lossbench, read_json, tree
 from test_trackers import curve_in_mlflow, curve_in_tensorboard, history_of, mlflow_runs, run_folders
+
+from lossbench import tracking
+from lossbench.store import Store
+from lossbench.trackers import Run
+from lossbench.trackers.tensorboard import TensorBoard
 
 QUICK = ("dataset=wine", "model=linear", "epochs=2", "device=cpu", "device.threads=1", "--quiet")
 
@@ -84,6 +91,42 @@ def test_a_damaged_run_is_named_and_the_others_are_exported(lossbench: Lossbench
     assert (answer.returncode, answer.stdout) == (1, "1 of 2 finished runs are in tensorboard\n")
     assert answer.stderr == f"{damaged.name}: results/runs/{damaged.name}/history.csv has no epoch\n"
     assert [path.name for path in (tmp_path / "results/tensorboard").iterdir()] == [whole.name]
+
+
+def test_a_strange_run_is_named_and_the_others_are_exported(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lossbench("train", *QUICK, "seed=range(6)").returncode == 0
+    folders = run_folders(tmp_path)
+    for folder, strange in zip(folders, ({"versions": [1]}, {"overrides": [1]}), strict=False):
+        environment = folder / "environment.json"
+        environment.write_text(json.dumps({**read_json(environment), **strange}))
+    (folders[2] / "history.csv").write_text("epoch,train_loss\n1,0.5\n")
+    figure, begin = tracking.reliability_figure, TensorBoard.begin
+
+    def no_figure(store: Store, run_id: str) -> bytes:
+        if run_id == folders[3].name:
+            raise ValueError("bins")
+        return figure(store, run_id)
+
+    def refuse(self: TensorBoard, run: Run, *arguments: Any) -> None:
+        if run.run_id == folders[4].name:
+            raise ValueError("a name")
+        begin(self, run, *arguments)
+
+    monkeypatch.setattr(tracking, "reliability_figure", no_figure)
+    monkeypatch.setattr(TensorBoard, "begin", refuse)
+    answer = lossbench("export", "--to", "tensorboard")
+    assert (answer.returncode, answer.stdout) == (1, "1 of 6 finished runs are in tensorboard\n")
+    said = (
+        "environment.json: versions must be a mapping",
+        "environment.json: overrides must be a list of texts",
+        "history.csv must number its epochs from 1 on and say the seconds that each took",
+        "it is damaged (ValueError: bins)",
+        "tensorboard does not take it (ValueError: a name)",
+    )
+    assert answer.stderr.splitlines() == [f"{folder.name}: {why}" for folder, why in zip(folders, said, strict=False)]
+    assert [path.name for path in (tmp_path / "results/tensorboard").iterdir()] == [folders[5].name]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from support import Lossbench, compose
 from lossbench import device, run, stopping, sweep
 from lossbench.launchers import jobs
 from lossbench.progress import Outcome, Silent
+from lossbench.store import Store
 
 SMALL = ("dataset=wine", "model=linear", "device=cpu", "device.threads=1", "epochs=2")
 SLURM = (*SMALL, "hydra/launcher=submitit_slurm")
@@ -199,6 +202,154 @@ def test_a_job_that_ends_without_a_result_is_a_failed_run_and_its_machines_failu
         assert (len(mine.jobs), len(mine.outcomes)) == (0, outcomes)  # the former is left, to be submitted again
     assert mine.outcomes[0].status == "failed"
     assert mine.outcomes[0].message == "its job 7 ended without a result (OUT_OF_MEMORY); its log is 7_log.err"
+
+
+def test_a_run_whose_machine_fails_each_time_is_submitted_again_so_often_and_no_more(
+    slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOST_AFTER", 0.0)
+    mine = sweep_of(tmp_path, "slurm")
+    slurm("squeue", "7|PREEMPTED")
+    for _ in range(jobs.AGAIN_AT_MOST):
+        mine.jobs = {0: SimpleNamespace(job_id="7", paths=SimpleNamespace(stderr="7_log.err"))}
+        mine._notice(1.0)
+    assert (mine.jobs, mine.outcomes) == ({}, {})
+    mine.jobs = {0: SimpleNamespace(job_id="7", paths=SimpleNamespace(stderr="7_log.err"))}
+    mine._notice(1.0)
+    assert mine.outcomes[0].message == "its job 7 ended without a result (PREEMPTED); its log is 7_log.err"
+
+
+@pytest.mark.parametrize(
+    ("told", "most"), [("MaxArraySize            = 200", 200), ("MaxArraySize = 0", 1), ("MaxJobCount = 10000", 1001)]
+)
+def test_a_slurm_that_forbids_arrays_or_says_nothing_of_them_is_taken_as_it_is(
+    slurm: Any, told: str, most: int
+) -> None:
+    slurm("scontrol", f"AccountingStorageType = none\n{told}\nMaxDBDMsgs = 20004")
+    assert jobs._most_of_an_array() == most
+
+
+def test_a_slurm_that_hangs_is_one_that_does_not_answer(
+    slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "ANSWERED_WITHIN", 0.1)
+    for program in ("scontrol", "squeue"):
+        (tmp_path.parent / f"{tmp_path.name}-slurm/{program}").write_text("#!/bin/sh\nexec sleep 5\n")
+    with pytest.raises(jobs.ConfigError, match=r"Slurm does not answer: scontrol gave no answer within 0\.1 s"):
+        jobs._most_of_an_array()
+    assert jobs._states([SimpleNamespace(job_id="7")]) == {}
+
+
+def sweep_of(tmp_path: Path, cluster: str) -> jobs._Sweep:
+    """A sweep of one run."""
+    config = {**compose(*SMALL), "results_dir": str(tmp_path)}
+    task = sweep._Task(run.Policy(), device.Share(), Silent())
+    return jobs._Sweep([(config, ())], task, cluster, {"array_parallelism": 1})
+
+
+def test_a_run_that_waits_is_named_once_however_often_it_is_looked_at(
+    slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = sweep_of(tmp_path, "slurm")
+    mine.claimed = {0}
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        jobs, "identified", lambda config: asked.append(config) or ("a-run", {"teacher": None}, Store(tmp_path))
+    )
+    with Store(tmp_path).claim("a-run", wait=True):
+        for _ in range(3):
+            mine._submit()
+    assert len(asked) == 1
+
+
+# What submitit starts, in short: it passes SIGTERM on to what trains, which takes half a second to save its run.
+CONTROLLER = """
+import signal, subprocess, sys
+trains = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+signal.signal(signal.SIGTERM, lambda *_: trains.terminate())
+trains.wait()
+"""
+TRAINER = """
+import pathlib, signal, sys, time
+def save(*_):
+    time.sleep(0.5)
+    pathlib.Path(sys.argv[1]).write_text("saved")
+    sys.exit()
+signal.signal(signal.SIGTERM, save)
+pathlib.Path(sys.argv[1]).touch()
+for _ in range(400):
+    time.sleep(0.05)
+"""
+
+
+class Started:
+    """A job as submitit has those of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        command = [sys.executable, "-c", CONTROLLER, TRAINER, str(path)]
+        self.process = subprocess.Popen(command, start_new_session=True)
+        self.job_id = str(self.process.pid)
+
+    def done(self) -> bool:
+        return self.process.poll() is not None
+
+
+def test_a_terminals_ctrl_c_is_for_who_waits_and_jobs_of_this_machine_end_when_they_are_saved(tmp_path: Path) -> None:
+    path = tmp_path / "trained"
+    with stopping.unheard():
+        job = Started(path)
+    while not path.exists():
+        time.sleep(0.01)
+    os.killpg(job.process.pid, signal.SIGINT)  # as a terminal does
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    looks = iter([False])  # it ends between a look at it and the signal
+    mine = sweep_of(tmp_path, "local")
+    mine.jobs = {0: SimpleNamespace(job_id=str(gone.pid), done=lambda: next(looks, True)), 1: job}
+    mine.leave(KeyboardInterrupt())
+    assert job.done()
+    assert path.read_text() == "saved"
+
+
+@pytest.mark.slow
+def test_jobs_of_this_machine_are_saved_when_a_terminal_asks_the_sweep_to_stop(tmp_path: Path) -> None:
+    command = ["train", *SMALL[:-1], "epochs=100000000", "seed=range(3)", "checkpoint_seconds=1000"]
+    command += ["hydra/launcher=submitit_local", f"results_dir={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lossbench", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    store = Store(tmp_path)
+    while process.poll() is None and len(list(store.runs.glob("*.partial/config.yaml"))) < 2:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; finished runs are kept, the same command goes on:\n  lossbench train" in stderr
+    assert "Traceback" not in stderr
+    partial = list(store.runs.glob("*.partial"))
+    assert len(partial) == 2
+    assert all((folder / "checkpoint.pt").exists() for folder in partial)
+    assert list(store.claims.iterdir()) == []  # nobody trains any more
+
+
+def test_ctrl_c_while_jobs_are_submitted_is_answered_when_they_are_known() -> None:
+    done: list[str] = []
+
+    def submit() -> None:
+        with stopping.unheard():
+            signal.raise_signal(signal.SIGINT)
+            done.append("submitted")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            submit()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_task_knows_that_it_was_sent_to_another_process() -> None:

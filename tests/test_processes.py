@@ -114,7 +114,7 @@ def check_same_numbers(one: Store, two: Store, name: str) -> None:
         assert {**theirs, "seconds": 0} == pytest.approx({**ours, "seconds": 0}, rel=1e-5, abs=1e-5)
 
 
-def test_two_processes_give_the_numbers_of_one_and_what_fails_in_one_of_them_ends_both_in_one_voice(
+def test_two_processes_give_the_numbers_of_one_and_what_fails_in_one_of_them_ends_both_with_one_message(
     folder: Path,
 ) -> None:
     answer = torchrun(f"+experiment={','.join(EXPERIMENTS)}", "results_dir=two")

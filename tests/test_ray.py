@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import signal
 import subprocess
@@ -12,16 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support import Lossbench, files_below
 
+from lossbench.errors import ConfigError
 from lossbench.launchers import ray_cluster
 from lossbench.store import Store
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("dataset=digits", "model=mlp", "device=cpu", "device.threads=1")
+# Not importorskip: what Ray reads when it is imported is set later.
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="there is no Ray: pip install 'lossbench[ray]'"
+)
 
 
 @pytest.mark.parametrize(
@@ -61,15 +68,46 @@ def test_a_node_that_has_not_the_folder_the_locks_or_the_versions_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    store, here, versions = Store("results"), str(tmp_path), ray_cluster._versions()
-    assert ray_cluster._look("/not/here", "results", "ray-1", versions).startswith("it has no /not/here;")
-    assert ray_cluster._look(here, "results", "ray-1", versions).startswith("it does not see the locks in results;")
+    store, here, versions = Store("results/.ray-1-x"), str(tmp_path), ray_cluster._versions()
+    assert ray_cluster._look("/not/here", "results/.ray-1-x", "ray-1", versions).startswith("it has no /not/here;")
+    said = ray_cluster._look(here, "results/.ray-1-x", "ray-1", versions)
+    assert said.startswith("it does not see the locks in results;")
     store.claims.mkdir(parents=True)
     with (store.claims / "ray-1").open("w") as claim:  # an own descriptor: as a claim of another process
         fcntl.flock(claim, fcntl.LOCK_EX)
-        assert ray_cluster._look(here, "results", "ray-1", versions) == ""
-        older = ray_cluster._look(here, "results", "ray-1", {**versions, "torch": "2.0"})
+        assert ray_cluster._look(here, "results/.ray-1-x", "ray-1", versions) == ""
+        older = ray_cluster._look(here, "results/.ray-1-x", "ray-1", {**versions, "torch": "2.0"})
         assert older == f"it has torch {versions['torch']}, not 2.0"
+
+
+def test_looking_at_the_nodes_leaves_nothing_in_the_results_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module that plays Ray has one node, which looks from here and has another torch."""
+    seen: list[str] = []
+
+    class Remote:
+        def __init__(self, function: Any) -> None:
+            self.function = function
+
+        def options(self, **_: Any) -> Remote:
+            return self
+
+        def remote(self, folder: str, claimed_in: str, *rest: Any) -> str:
+            seen.extend(path.name for path in tmp_path.rglob("*") if path.is_file())
+            return str(self.function(folder, claimed_in, rest[0], {**rest[1], "torch": "2.0"}))
+
+    node = {"Alive": True, "NodeID": "1", "NodeManagerHostname": "far"}
+    strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: None)
+    errors = SimpleNamespace(RayError=RuntimeError)
+    ray = SimpleNamespace(remote=Remote, nodes=lambda: [node], get=lambda answer, timeout: answer, exceptions=errors)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
+    (tmp_path / "results").mkdir()
+    with pytest.raises(ConfigError, match=r"far, a node of Ray, cannot train these runs: it has torch"):
+        ray_cluster.check_nodes(Store(tmp_path / "results"))
+    assert seen == [f"ray-{os.getpid()}"]  # the claim was there
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 @pytest.fixture
@@ -107,6 +145,7 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> 
         time.sleep(0.05)
 
 
+@needs_ray
 @pytest.mark.slow
 def test_a_sweep_on_this_machine_has_the_bits_of_one_process_and_leaves_nothing_behind(
     tmp_path: Path, short: Path
@@ -125,6 +164,7 @@ def test_a_sweep_on_this_machine_has_the_bits_of_one_process_and_leaves_nothing_
     assert (code, stderr.count(": skipped")) == (0, 6)
 
 
+@needs_ray
 @pytest.mark.slow
 def test_more_gpus_or_cpus_than_there_are_is_a_wrong_request(tmp_path: Path) -> None:
     for setting in ("num_cpus=4096", "num_gpus=1"):
@@ -138,6 +178,7 @@ def test_more_gpus_or_cpus_than_there_are_is_a_wrong_request(tmp_path: Path) -> 
     assert not (tmp_path / "results").exists()
 
 
+@needs_ray
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_what_is_trained_and_the_same_command_goes_on_to_the_same_bits(
@@ -181,6 +222,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple
         cluster.shutdown()
 
 
+@needs_ray
 @pytest.mark.slow
 def test_a_node_that_is_lost_costs_no_run_and_none_is_trained_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

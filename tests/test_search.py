@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,9 +14,10 @@ import pytest
 from support import Lossbench, read_json
 from yaml import safe_load
 
+from lossbench import config
 from lossbench.errors import ConfigError, WorkersError
 from lossbench.progress import Outcome, Silent
-from lossbench.search import Interval, Search, Settings, Study
+from lossbench.search import Search, Searched, Settings, Study
 
 QUICK = ("dataset=wine", "model=linear", "epochs=1", "device=cpu", "device.threads=1", "hydra/sweeper=optuna")
 
@@ -41,7 +44,7 @@ class Bowl:
 
 
 def bowl(**changed: object) -> tuple[Bowl, list[Outcome]]:
-    launch, study = Bowl(), Study((), {"loss.epsilon": Interval(0, 1)})
+    launch, study = Bowl(), Study((), {"loss.epsilon": Searched(0, 1)})
     return launch, list(Search([study], settings(**changed)).train(launch, Silent()))
 
 
@@ -66,14 +69,14 @@ def test_the_seed_decides_what_is_tried(sampler: str) -> None:
 
 
 def test_values_have_six_digits_and_lie_within_the_interval() -> None:
-    assert Interval(0, 1).written(1 / 3) == "0.333333"
-    assert Interval(0.1234563, 1).written(0.1234564) == "0.1234563"  # 0.123456 lies below it
-    assert Interval(0, 0.6666666).written(0.66666659) == "0.6666666"  # 0.666667 above
-    assert Interval(1, 9, whole=True).written(3) == "3"
+    assert Searched(0, 1).written(1 / 3) == "0.333333"
+    assert Searched(0.1234563, 1).written(0.1234564) == "0.1234563"  # 0.123456 lies below it
+    assert Searched(0, 0.6666666).written(0.66666659) == "0.6666666"  # 0.666667 above
+    assert Searched(1, 9, whole=True).written(3) == "3"
 
 
 def test_an_interval_of_whole_numbers_has_both_its_ends() -> None:
-    launch, study = Bowl(), Study((), {"loss.epsilon": Interval(0, 1, whole=True)})
+    launch, study = Bowl(), Study((), {"loss.epsilon": Searched(0, 1, whole=True)})
     list(Search([study], settings(sampler="random")).train(launch, Silent()))
     assert {value for (value,) in launch.rounds} == {0.0, 1.0}
 
@@ -129,8 +132,35 @@ def test_losses_and_seeds_have_as_many_trials_each_and_begin_at_the_same_point(
     assert f"nll {best:.4f} on validation" in next(
         line for line in answer.stderr.splitlines() if line.startswith("loss=label_smoothing seed=0: best")
     )
-    report = lossbench("report", "--select", "nll")
+    report = lossbench("report", "--select", "nll", "--format", "json")
     assert report.returncode == 0, report.stderr
+    best_runs = {
+        min(
+            tmp_path.glob(f"results/runs/*-{loss}-s{seed}-*"),
+            key=lambda run: read_json(run / "metrics.json")["val"]["raw"]["nll"],
+        ).name
+        for loss in ("label_smoothing", "focal")
+        for seed in (0, 1)
+    }
+    assert {run for row in json.loads(report.stdout)["rows"] for run in row["runs"]} == best_runs
+
+
+def test_the_documented_search_leaves_its_baseline_at_the_defaults_of_that_loss() -> None:
+    """Each other loss is searched in a hyperparameter of its own; the learning rate is searched for all."""
+    text = (Path(__file__).parent.parent / "docs/scaling.md").read_text()
+    (block,) = (one for one in text.split("```sh\n") if "hydra/sweeper=optuna" in one)
+    train, report, *_ = block.replace("\\\n", " ").splitlines()
+    with config.session() as hydra:
+        plan = hydra.plan(shlex.split(train)[2:])
+    assert plan.search is not None
+    own = {
+        study.overrides[0]: {key for key in study.intervals if key.startswith("loss.")} for study in plan.search.studies
+    }
+    baseline = shlex.split(report, comments=True)[-1]
+    assert own.pop(baseline) == set()
+    assert own
+    assert all(own.values())
+    assert {len(study.intervals) - len(own.get(study.overrides[0], ())) for study in plan.search.studies} == {1}
 
 
 def test_the_same_command_again_finds_every_run_finished(lossbench: Lossbench, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,21 @@ def commit(store: Store, name: str = NAME, schema: int | None = None) -> None:
     if schema is not None:
         path = store.path(name) / "metrics.json"
         path.write_text(json.dumps({**read_json(path), "schema": schema}))
+
+
+def test_a_folder_has_an_id_that_moves_with_it_and_is_nothing_that_a_link_leads_to(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a")
+    known = store.id()
+    assert Store(tmp_path / "b").id() != known
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert Store(tmp_path / "c").id() == known
+    (tmp_path / "secret").write_text("0" * 32)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/id").symlink_to(tmp_path / "secret")
+    assert store.id() not in (known, "0" * 32)
+    assert (tmp_path / "secret").read_text() == "0" * 32
+    (tmp_path / "file").write_text("nothing can be written below it")
+    assert Store(tmp_path / "file").id() == Store(tmp_path / "file").id() != Store(tmp_path / "file/b").id()
 
 
 def test_a_run_has_the_files_that_were_promised(tmp_path: Path) -> None:
@@ -366,6 +382,20 @@ def test_two_versions_of_ones_own_loss_do_not_share_a_row(tmp_path: Path) -> Non
         path.write_text(json.dumps({**read_json(path), "sources": {"my.loss": digest}}))
     frame, _ = store.frame()
     assert frame.groupby("sources").ngroups == 2
+
+
+def test_two_processes_may_keep_the_same_data_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, save = Store(tmp_path), np.savez
+
+    def meanwhile(file: Any, **arrays: Any) -> None:
+        monkeypatch.setattr(np, "savez", save)
+        store.save_data("own", {"inputs": np.ones(3)})
+        save(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", meanwhile)
+    path = store.save_data("own", {"inputs": np.ones(3)})
+    assert np.load(path)["inputs"].tolist() == [1, 1, 1]
+    assert files_below(tmp_path) == ["data/own.npz"]
 
 
 def test_a_copy_of_a_run_is_no_further_seed(tmp_path: Path) -> None:

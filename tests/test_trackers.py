@@ -23,6 +23,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lossbench import trackers, tracking
 from lossbench.claims import held
+from lossbench.trackers import mlflow
+from lossbench.trackers.mlflow import MLflow
 
 QUICK = ("dataset=wine", "model=linear", "epochs=4", "device=cpu", "device.threads=1")
 BOTH = "tracker=[tensorboard,mlflow]"
@@ -244,6 +246,71 @@ def test_a_tracker_that_fails_stops_no_run_and_says_so_once(lossbench: Lossbench
         assert len(curve_in_tensorboard(tmp_path / "results/tensorboard" / name, "val_loss")) == 4
 
 
+def test_what_trackers_are_told_of_a_finished_run_may_fail_and_the_run_is_finished(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> bytes:
+        raise ValueError("no fonts")
+
+    monkeypatch.setattr(tracking, "reliability_figure", fail)
+    answer = lossbench("train", *QUICK, "tracker=tensorboard")
+    assert (answer.returncode, answer.stderr.count("tracker tensorboard failed")) == (0, 1)
+    (folder,) = run_folders(tmp_path)
+    assert not folder.name.endswith(".partial")
+
+
+def shown_in(uri: str, results: str, finished_at: str | None = None) -> MLflow:
+    """A tracker that shows a run of a results folder that has not trained an epoch."""
+    tracker = MLflow(uri, "artifacts")
+    tracker.begin(trackers.Run("one", {}, (), finished_at, results=lambda: results), [], 0.0)
+    return tracker
+
+
+def names_in(database: Path) -> list[str]:
+    with mlflow_client(database) as client:
+        found = client.search_runs([client.get_experiment_by_name("lossbench").experiment_id])
+    return sorted(run.info.run_id for run in found)
+
+
+def test_mlflow_shows_runs_of_two_results_folders_that_have_the_same_id_and_more_metrics_than_it_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    database = tmp_path / "shared.db"
+    uri = f"sqlite:///{database}"
+    theirs, ours = shown_in(uri, "theirs"), shown_in(uri, "ours")
+    assert names_in(database) == sorted([theirs.id, ours.id])
+    again = shown_in(uri, "ours")  # of another training
+    assert names_in(database) == sorted([theirs.id, again.id])
+    monkeypatch.setattr(MLflow, "_is_local", lambda self: False)  # as if on a server, where others look at it
+    on_server = shown_in(uri, "ours")
+    assert names_in(database) == sorted([theirs.id, again.id, on_server.id])
+
+    metrics = {f"test/raw/{i}": float(i) for i in range(1001)}
+    facts = {f"version.{i}": str(i) for i in range(101)}
+    again.finish(trackers.Result(metrics, facts, "", b"", "2020-01-01T00:00:00+00:00"))
+    with mlflow_client(database) as client:
+        data = client.get_run(again.id).data
+    assert data.metrics == metrics
+    assert set(facts) <= {name.removeprefix("lossbench.") for name in data.tags}
+
+
+def test_a_server_that_does_not_answer_is_not_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(mlflow, "unreachable", {})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(ConnectionError, match="does not answer"):
+        shown_in(uri, "")
+    with monkeypatch.context() as offline:
+        offline.setattr(socket, "socket", None)
+        with pytest.raises(ConnectionError, match="did not answer a while ago"):
+            shown_in(uri, "")
+    monkeypatch.setattr(mlflow, "AGAIN", 0.0)
+    with pytest.raises(ConnectionError, match="does not answer"):
+        shown_in(uri, "")
+
+
 def test_a_tracker_whose_place_cannot_be_written_stops_no_run(lossbench: Lossbench, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     places = ("tracker.tensorboard.directory=taken", "tracker.mlflow.uri=sqlite:///taken/mlflow.db")
@@ -339,5 +406,10 @@ def test_what_an_epoch_is_called_leaves_its_number_out() -> None:
 
 
 def test_settings_are_what_can_be_compared() -> None:
-    config = {"results_dir": "a", "loss": {"_target_": "f", "prior": None, "weights": [1, 2]}, "dataset": {"root": "b"}}
+    config = {
+        "results_dir": "a",
+        "checkpoint_seconds": 60,
+        "dataset": {"root": "b", "streaming": True},
+        "loss": {"_target_": "f", "prior": None, "weights": [1, 2]},
+    }
     assert trackers.Run("id", config, ()).settings() == {"loss.prior": "null", "loss.weights": json.dumps([1, 2])}

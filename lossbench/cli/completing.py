@@ -18,8 +18,7 @@ SCRIPTS = {
     local line=${COMP_LINE:0:COMP_POINT} word before=
     word=${line##*[[:space:]]}
     case $word in [\\'\\"]*) ;; *) before=${word%"${word##*[=:]}"} ;; esac
-    local IFS=$'\\n'
-    COMPREPLY=($(lossbench complete -- "$line" 2>/dev/null))
+    mapfile -t COMPREPLY < <(lossbench complete -- "$line" 2>/dev/null)
     COMPREPLY=("${COMPREPLY[@]#"$before"}")
     case ${COMPREPLY[0]} in *[=./]) compopt -o nospace ;; esac
 }

@@ -57,7 +57,6 @@ def hugging_face(
     """
     place = Path(path).expanduser()
     splits = _load(place)
-    features = splits["train"].features
     for column in [*([inputs] if isinstance(inputs, str) else inputs), labels]:
         for name, split in splits.items():
             if column not in split.features:
@@ -65,8 +64,11 @@ def hugging_face(
                     f"{place} has no column '{column}' in {name}{did_you_mean(column, split.features)} "
                     "(dataset.inputs and dataset.labels name them)"
                 )
+    images = isinstance(inputs, str) and _are_images(splits["train"].features[inputs])
+    for name, split in splits.items():
+        _check_types(place, name, split.features, inputs, labels, images)
     class_names, targets = _classes(place, splits, labels)
-    if isinstance(inputs, str) and _are_images(features[inputs]):
+    if isinstance(inputs, str) and images:
         listed = {name: _listed(place, name, split, inputs, targets[name]) for name, split in splits.items()}
         examples = read_images(listed, size, grey, streaming)
         return Source(examples["train"], class_names, val=examples.get("val"), test=examples.get("test"))
@@ -77,17 +79,21 @@ def hugging_face(
     return from_arrays(arrays, place)
 
 
+def _package() -> Any:
+    return importlib.import_module("datasets")
+
+
 def _load(place: Path) -> dict[str, Any]:
     """Open each split; rows stay on the disk."""
     try:
-        datasets: Any = importlib.import_module("datasets")
+        datasets = _package()
     except ImportError as error:
         raise DataError(
             f"dataset hugging_face needs datasets ({one_line(str(error))}): pip install 'lossbench[hf]'"
         ) from error
     if not place.exists():
         raise DataError(f"dataset.path={place} is not on this machine; nothing is downloaded")
-    with _reading(datasets, place):
+    with _reading(place):
         if place.is_dir() and not (files := sorted(place.rglob("*.parquet"))):
             loaded = datasets.load_from_disk(str(place))
             named = dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
@@ -104,7 +110,7 @@ def _load(place: Path) -> dict[str, Any]:
         if ours in splits:
             raise DataError(f"{place} has two splits for {ours}: {', '.join(named)}")
         if ours:
-            splits[ours] = split
+            splits[ours] = split.with_format(None)  # as plain values, whatever format it was saved in
     if not len(splits.get("train", ())):
         raise DataError(f"{place} should have a split train with rows; it has {', '.join(named) or 'none'}")
     return splits
@@ -119,8 +125,9 @@ def _split_of(file: Path, place: Path) -> str:
 
 
 @contextmanager
-def _reading(datasets: Any, place: Path) -> Iterator[None]:
+def _reading(place: Path) -> Iterator[None]:
     """Without the package's own progress bars, and with one line for what it cannot read."""
+    datasets = _package()
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -133,9 +140,51 @@ def _reading(datasets: Any, place: Path) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
+def _check_types(place: Path, name: str, features: Any, inputs: str | list[str], labels: str, images: bool) -> None:
+    """Refuse what the package would decode as it is read: it opens any path or address that a row holds."""
+    wanted = [inputs] if isinstance(inputs, str) else inputs
+    if not _is_class(features[labels]):
+        wrong, kind = [labels], "a class in each row, a word or a whole number"
+    elif images:
+        wrong, kind = [column for column in wanted if not _are_images(features[column])], "images, as train does"
+    else:
+        wrong = [column for column in wanted if not _are_numbers(features[column])]
+        kind = "a number in each row" if len(wanted) > 1 else "numbers, arrays of one shape, or images"
+    if wrong:
+        raise DataError(f"{place}: '{wrong[0]}' of {name} should hold {kind}; it holds {features[wrong[0]]}"[:500])
+
+
+def _is_class(feature: Any) -> bool:
+    kind = type(feature).__name__
+    return kind == "ClassLabel" or (
+        kind == "Value" and feature.dtype.startswith(("bool", "int", "uint", "string", "large_string"))
+    )
+
+
+def _are_images(feature: Any) -> bool:
+    kind = type(feature).__name__
+    return kind == "Image" or (kind == "Value" and feature.dtype in ("binary", "large_binary"))
+
+
+def _are_numbers(feature: Any) -> bool:
+    """Whether each row is a number or an array of them, however deep."""
+    element = _element(feature)
+    kind = type(element).__name__
+    return kind in ("Value", "ClassLabel", "Array2D", "Array3D", "Array4D", "Array5D") and element.dtype.startswith(
+        ("bool", "int", "uint", "float")
+    )
+
+
+def _element(feature: Any) -> Any:
+    while type(feature).__name__ in ("List", "LargeList", "Sequence"):
+        feature = feature.feature
+    return feature
+
+
 def _classes(place: Path, splits: Mapping[str, Any], column: str) -> tuple[tuple[str, ...], dict[str, list[int]]]:
     """Return the class names, and the class index of each row of each split."""
-    found = {name: split.select_columns([column])[:][column] for name, split in splits.items()}
+    with _reading(place):
+        found = {name: split.select_columns([column])[:][column] for name, split in splits.items()}
     for name, values in found.items():
         wrong = next((row for row, value in enumerate(values) if not isinstance(value, int | str)), None)
         if wrong is not None:
@@ -162,10 +211,6 @@ def _classes(place: Path, splits: Mapping[str, Any], column: str) -> tuple[tuple
     return class_names, {name: [numbers[str(value)] for value in values] for name, values in found.items()}
 
 
-def _are_images(feature: Any) -> bool:
-    return type(feature).__name__ == "Image" or getattr(feature, "dtype", "") in ("binary", "large_binary")
-
-
 def _listed(place: Path, name: str, split: Any, column: str, targets: Sequence[int]) -> Labelled:
     feature = split.features[column]
     if type(feature).__name__ == "Image":
@@ -188,7 +233,8 @@ def _listed(place: Path, name: str, split: Any, column: str, targets: Sequence[i
 def _array(place: Path, name: str, split: Any, columns: str | Sequence[str]) -> NDArray[Any]:
     """Return a column of arrays, [N, ...], or columns of numbers side by side, [N, D]."""
     wanted = [columns] if isinstance(columns, str) else list(columns)
-    values = split.select_columns(wanted).with_format("numpy")[:]
+    with _reading(place):
+        values = split.select_columns(wanted).with_format("numpy")[:]
     parts = []
     for column in wanted:
         part, feature = np.asarray(values[column]), split.features[column]
@@ -196,11 +242,5 @@ def _array(place: Path, name: str, split: Any, columns: str | Sequence[str]) -> 
             kind = "a number in each row" if len(wanted) > 1 else "numbers, arrays of one shape, or images"
             raise DataError(f"{place}: '{column}' of {name} should hold {kind}; it holds {feature}")
         # Whole numbers come as int64: bytes are told by what they are stored as.
-        parts.append(part.astype(np.uint8) if _stored_as(feature) == "uint8" else part)
+        parts.append(part.astype(np.uint8) if _element(feature).dtype == "uint8" else part)
     return np.stack(parts, axis=1) if parts[0].ndim == 1 else parts[0]
-
-
-def _stored_as(feature: Any) -> str:
-    while hasattr(feature, "feature"):
-        feature = feature.feature
-    return str(getattr(feature, "dtype", ""))

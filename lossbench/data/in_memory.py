@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from lossbench.data.arrays import from_arrays
 from lossbench.data.dataset import Source
@@ -81,8 +81,8 @@ def _read(part: Any, where: str) -> tuple[Tensor, Tensor]:
     """Read a torch data set once, in its own order: batches are drawn by the seeds, the same for every loss."""
     dataset, options = part, {}
     if isinstance(part, DataLoader):
-        if type(part.sampler) not in (SequentialSampler, RandomSampler):
-            name = type(part.sampler).__name__
+        name = _chooses(part)
+        if name is not None:
             raise DataError(
                 f"{where}: its {name} chooses examples; lossbench draws its own batches: give the data set, or "
                 "torch.utils.data.Subset of it"
@@ -95,12 +95,26 @@ def _read(part: Any, where: str) -> tuple[Tensor, Tensor]:
         return dataset.tensors  # type: ignore[return-value]
     first = torch.utils.data.Subset(dataset, range(min(READ_TWICE, len(dataset))))
     once, again = (_batches(first, where, {**options, "num_workers": 0}) for _ in range(2))
-    if not all(torch.equal(one, other) for one, other in zip(once, again, strict=True)):
+    if not all(_equal(one, other) for one, other in zip(once, again, strict=True)):
         raise DataError(
             f"{where}: an example is another one each time it is read, by a random transform perhaps. Leave that out: "
             "losses are compared on the same examples (overrides=['dataset.flip=true', 'dataset.shift=2'] augment)"
         )
     return _batches(dataset, where, options)
+
+
+def _chooses(loader: Any) -> str | None:
+    """Return the sampler of a loader that may not give each example once, by its name."""
+    sampler, batches = loader.sampler, loader.batch_sampler
+    if batches is not None:
+        sampler = batches.sampler if type(batches) is BatchSampler else batches
+    all_of_them = type(sampler) is SequentialSampler or (type(sampler) is RandomSampler and not sampler.replacement)
+    return None if all_of_them and len(sampler) == len(loader.dataset) else type(sampler).__name__
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """As `torch.equal`, but NaN is NaN: what is not finite is told afterwards, where it stands."""
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _batches(dataset: Any, where: str, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

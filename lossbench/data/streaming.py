@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossbench import device
 from lossbench.errors import DataError
 from lossbench.memory import free_memory
 
-READERS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+MOST_READERS = 8  # threads, where the run has as many CPUs
 READ_AT_A_TIME = 8  # images by one thread, or more of a large batch: handing them over takes little beside reading
 AHEAD = 2  # batches that are read while one is trained on
 
@@ -93,7 +93,7 @@ class Streamed:
         Raises:
             DataError: for an image that cannot be read.
         """
-        readers = ThreadPoolExecutor(READERS, thread_name_prefix="lossbench-images")
+        readers = ThreadPoolExecutor(min(MOST_READERS, device.cpus()), thread_name_prefix="lossbench-images")
 
         def begin(batch: Tensor) -> tuple[Pixels, list[Future[None]]]:
             numbers = self.numbers[batch.cpu()].tolist()

@@ -14,22 +14,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from lossbench import checking, run, stopping
-from lossbench.config import Config, run_id
+from lossbench.config import Config
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE
 from lossbench.errors import ConfigError, LossbenchError, WorkersError, one_line
 from lossbench.launchers.stacked import Task
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
-from lossbench.teacher import with_teacher
+from lossbench.teacher import identified
 
 LOOK_EVERY = 0.5  # seconds between two looks for results, and more where there are many
 LOOKS_AT = 200  # results a second
 ASK_EVERY = 10.0  # seconds between two questions to Slurm
+ASK_AGAIN = 1.0  # seconds after which a job of this machine is asked once more to end
+ANSWERED_WITHIN = 60.0  # seconds that Slurm has for a question
 TRIES = 5  # of a question that a job asks
 LOST_AFTER = 20.0  # seconds that a network's file system may take to show what a job wrote last
 PROGRAMS = ("sbatch", "srun", "squeue", "scontrol")
@@ -43,7 +47,9 @@ AGAIN = (
     "NODE_FAIL",
     "PREEMPTED",
 )  # of those, what is no fault of the run's, where Slurm does not queue it again itself
+AGAIN_AT_MOST = 20  # times, of one run: a node that fails each time would be tried without end
 GONE = "no longer known to Slurm"
+DEFAULT_ARRAY_SIZE = 1001  # Slurm's own, where it does not say
 
 
 def check(cluster: str, settings: Mapping[str, Any], runs: int) -> None:
@@ -104,12 +110,16 @@ def _most_of_an_array() -> int:
     answer = _ask(["scontrol", "show", "config"])
     if answer.returncode:
         raise ConfigError(f"Slurm does not answer: {_said(answer)}")
-    lines = (line.partition("=") for line in answer.stdout.splitlines())
-    return int(next(value for key, _, value in lines if key.strip() == "MaxArraySize"))
+    told = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer.stdout, re.MULTILINE)
+    return max(1, int(told[1]) if told else DEFAULT_ARRAY_SIZE)  # 0 forbids arrays, and one job is none
 
 
 def _ask(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=ANSWERED_WITHIN)
+    except subprocess.TimeoutExpired:
+        said = f"{command[0]} gave no answer within {ANSWERED_WITHIN:g} s"
+        return subprocess.CompletedProcess(command, 1, "", said)
 
 
 def _said(answer: subprocess.CompletedProcess[str]) -> str:
@@ -220,10 +230,12 @@ class _Sweep:
         self.task, self.cluster, self.settings = task, cluster, settings
         self.left = {place: (checking.check(settings), typed) for place, (settings, typed) in enumerate(runs)}
         self.at_once = settings["array_parallelism"] if cluster == "local" else len(runs)
+        self.named: dict[int, tuple[str, str | None, Store]] = {}  # see `_named`
         self.jobs: dict[int, Any] = {}  # submitit's, by place
         self.over: dict[int, float] = {}  # jobs without a result, and since when
         self.asked = time.monotonic()
         self.claimed: set[int] = set()
+        self.again: Counter[int] = Counter()  # how often a run's job was lost for no fault of its own
         self.outcomes: dict[int, Outcome] = {}
 
     def train(self) -> list[Outcome]:
@@ -238,14 +250,33 @@ class _Sweep:
     def leave(self, error: BaseException) -> None:
         """Say what becomes of the jobs when nobody waits for them any more."""
         if self.cluster == "local":
-            for job in self.jobs.values():
-                os.kill(int(job.job_id), signal.SIGTERM)  # to submitit's process, which passes it on
-            end = time.monotonic() + stopping.WORKERS_SAVE_WITHIN
-            while not all(job.done() for job in self.jobs.values()) and time.monotonic() < end:
-                time.sleep(0.05)
+            self._end_here()
         elif self.jobs:
             ids = " ".join(dict.fromkeys(str(job.job_id).partition("_")[0] for job in self.jobs.values()))
             error.add_note(f"{len(self.jobs)} jobs go on in Slurm, and `scancel {ids}` ends them")
+
+    def _end_here(self) -> None:
+        """Have the jobs of this machine save their runs and end; kill them at a second signal, or if they take long."""
+        begun = asked = time.monotonic()
+        with stopping.remembered() as second:
+            self._pass_on(signal.SIGTERM)
+            while self._alive() and time.monotonic() - begun < stopping.WORKERS_SAVE_WITHIN:
+                time.sleep(0.05)
+                if second.asked - begun >= stopping.SAME:
+                    break
+                if time.monotonic() - asked >= ASK_AGAIN:  # submitit answers it, without effect, while a job begins
+                    asked = time.monotonic()
+                    self._pass_on(signal.SIGTERM)
+            self._pass_on(signal.SIGKILL)  # what trains ends with it
+
+    def _alive(self) -> list[int]:
+        """Submitit's own processes, each of which waits for the one that trains."""
+        return [int(job.job_id) for job in self.jobs.values() if not job.done()]
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for process in self._alive():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def _submit(self) -> None:
         """Submit what is neither submitted nor waiting for something."""
@@ -253,7 +284,7 @@ class _Sweep:
         teachers = {self._teacher(place) for place in self.jobs}
         for place in [place for place in self.left if place not in self.jobs]:
             try:
-                name, store = self._named(place)
+                name, _, store = self._named(place)
             except LossbenchError:  # of its teacher; the run by itself says what is wrong
                 self._here(place)
                 continue
@@ -277,29 +308,31 @@ class _Sweep:
         for start in range(0, len(places), size):
             some = places[start : start + size]
             try:
-                jobs = executor.submit_array([_Alone(self.task, *self.left[place], place) for place in some])
+                with stopping.unheard():  # a terminal sends Ctrl-C to all that it started
+                    jobs = executor.submit_array([_Alone(self.task, *self.left[place], place) for place in some])
+                    self.jobs.update(zip(some, jobs, strict=True))
             except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
                 raise WorkersError(f"Slurm did not take the jobs: {_last_line(error)}") from error
-            self.jobs.update(zip(some, jobs, strict=True))
             if self.cluster == "slurm":
                 first = jobs[0]
                 self.task.display.note(
                     f"{len(some)} jobs of Slurm: {str(first.job_id).partition('_')[0]}, logs in {first.paths.folder}"
                 )
 
-    def _named(self, place: int) -> tuple[str, Store]:
-        settings, _ = self.left[place]
-        store = Store(settings["results_dir"])
-        return run_id(with_teacher(settings, store)), store
+    def _named(self, place: int) -> tuple[str, str | None, Store]:
+        """The run's id, its teacher's and where they are: found once, as whatever waits is looked at often."""
+        if place not in self.named:
+            name, complete, store = identified(self.left[place][0])
+            teacher = complete["teacher"]
+            self.named[place] = name, teacher and str(teacher["id"]), store
+        return self.named[place]
 
     def _teacher(self, place: int) -> str | None:
         """The teacher that a run would have to train first."""
-        settings, _ = self.left[place]
-        store = Store(settings["results_dir"])
-        teacher = with_teacher(settings, store)["teacher"]
-        if teacher is None or store.finished(teacher["id"]) or store.failure(teacher["id"]) is not None:
+        _, teacher, store = self._named(place)
+        if teacher is None or store.finished(teacher) or store.failure(teacher) is not None:
             return None
-        return str(teacher["id"])
+        return teacher
 
     def _here(self, place: int) -> None:
         """Take a run that is finished, or says what is wrong with it, without a job."""
@@ -336,12 +369,14 @@ class _Sweep:
             if state is None:
                 self.over.pop(place, None)
             elif now - self.over.setdefault(place, now) >= (LOST_AFTER if self.cluster == "slurm" else 1.0):
-                name, store = self._named(place)
+                name, _, store = self._named(place)
                 if self.task.policy.keeps(name, store):  # it ended after the run did
                     del self.jobs[place]
                     self._here(place)
-                elif state in AGAIN:
+                elif state in AGAIN and self.again[place] < AGAIN_AT_MOST:
+                    self.again[place] += 1
                     del self.jobs[place]
+                    self.over.pop(place)
                 else:
                     why = f"its job {job.job_id} ended without a result ({state}); its log is {job.paths.stderr}"
                     self._take(place, Outcome(name, "failed", why, config=self.left[place][0]))

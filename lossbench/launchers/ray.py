@@ -15,14 +15,14 @@ from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 from lossbench import checking, stopping
-from lossbench.config import Config, run_id, teacher_config
+from lossbench.config import Config, teacher_config
 from lossbench.errors import ConfigError, LossbenchError
 from lossbench.launchers.ray_cluster import Settings, check_nodes, fits, nodes, there, why
 from lossbench.launchers.stacked import Task
 from lossbench.progress import Outcome, Silent
 from lossbench.run import Policy
 from lossbench.store import Store
-from lossbench.teacher import with_teacher
+from lossbench.teacher import identified
 
 LOOK_EVERY = 0.5  # seconds between two looks for outcomes
 FIT_EVERY = 20  # looks between two at whether any node can take a run
@@ -65,9 +65,9 @@ def train_sweep(runs: Sequence[tuple[Config, tuple[str, ...]]], task: Task, sett
 
 
 def _is_kept(config: Config, policy: Policy) -> bool:
-    store = Store(config["results_dir"])
     try:
-        return policy.keeps(run_id(with_teacher(config, store)), store)
+        name, _, store = identified(config)
+        return policy.keeps(name, store)
     except LossbenchError:  # of its teacher; the run itself says what is wrong
         return False
 
@@ -96,9 +96,9 @@ def _teachers(runs: Runs) -> Runs:
     """
     teachers: dict[tuple[str, str], tuple[int, Config]] = {}
     for place, (config, _) in runs.items():
-        store = Store(config["results_dir"])
         with suppress(LossbenchError):  # the student says what is wrong
-            teacher = with_teacher(config, store)["teacher"]
+            _, complete, store = identified(config)
+            teacher = complete["teacher"]
             if teacher is not None and not store.finished(teacher["id"]):
                 teachers.setdefault((config["results_dir"], teacher["id"]), (place, teacher_config(config)))
     return {place: (teacher, ()) for place, teacher in teachers.values()}
@@ -178,6 +178,6 @@ class _Round:
 
 def _name(config: Config) -> str:
     try:
-        return run_id(with_teacher(config, Store(config["results_dir"])))
+        return identified(config)[0]
     except LossbenchError:
         return "?"

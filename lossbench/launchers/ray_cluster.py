@@ -168,12 +168,17 @@ def check_nodes(store: Store) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     name = f"ray-{os.getpid()}"
-    with store.claim(name, wait=True):
+    results_dir = store.claims.parent
+    results_dir.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{name}-", dir=results_dir, ignore_cleanup_errors=True) as folder,
+        Store(folder).claim(name, wait=True),
+    ):
         answers = []
         for node in nodes():
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             look = ray.remote(_look).options(num_cpus=0, scheduling_strategy=place)
-            answer = look.remote(os.getcwd(), str(store.claims.parent), name, _versions())
+            answer = look.remote(os.getcwd(), folder, name, _versions())
             answers.append((node["NodeManagerHostname"], answer))
         for host, answer in answers:
             try:
@@ -184,12 +189,13 @@ def check_nodes(store: Store) -> None:
                 raise ConfigError(f"{host}, a node of Ray, cannot train these runs: {wrong}")
 
 
-def _look(folder: str, results_dir: str, name: str, versions: Mapping[str, str]) -> str:
+def _look(folder: str, claimed_in: str, name: str, versions: Mapping[str, str]) -> str:
     """On a node: say what is wrong with it, if anything is."""
     if not os.path.isdir(folder):
         return f"it has no {folder}; all nodes must share the folder that the sweep is asked for in"
     os.chdir(folder)
-    if not Store(results_dir).held(name):
+    if not Store(claimed_in).held(name):
+        results_dir = os.path.dirname(claimed_in)
         return f"it does not see the locks in {results_dir}; that must be on a file system that all nodes share (flock)"
     other = [f"{key} {has}, not {versions[key]}" for key, has in _versions().items() if versions[key] != has]
     return f"it has {' and '.join(other)}" if other else ""

@@ -14,7 +14,7 @@ from torch import nn
 from lossbench import checking, run
 from lossbench.build import Experiment, build
 from lossbench.checkpoints import Checkpoints
-from lossbench.config import Config, run_id
+from lossbench.config import Config
 from lossbench.data.dataset import Dataset
 from lossbench.errors import RunError
 from lossbench.progress import Outcome, Silent
@@ -23,7 +23,7 @@ from lossbench.stacked.grouping import alike, fewest, why_alone
 from lossbench.stacked.memory import most_runs
 from lossbench.stacked.training import NotStackedError, Run, train_stacked
 from lossbench.store import Store
-from lossbench.teacher import with_teacher
+from lossbench.teacher import identified
 from lossbench.tracking import Tracking
 from lossbench.training import State, step_flops
 
@@ -108,10 +108,8 @@ class _Sweep:
         jobs: list[_Job] = []
         rest: list[int] = []
         for place, settings, overrides in group:
-            store = Store(settings["results_dir"])
             try:
-                complete = with_teacher(settings, store)
-                name = run_id(complete)
+                name, complete, store = identified(settings)
                 if self.task.policy.keeps(name, store) or store.path(name) in {
                     job.store.path(job.name) for job in jobs
                 }:

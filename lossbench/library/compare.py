@@ -15,11 +15,13 @@ import torch
 
 from lossbench import build, checking, config, given, sweep
 from lossbench.config import Config
+from lossbench.data.dataset import Source
 from lossbench.data.in_memory import from_memory, to_arrays
 from lossbench.data.prepare import fingerprint
 from lossbench.errors import ConfigError, RunError, did_you_mean
 from lossbench.library.comparison import Comparison
 from lossbench.library.parts import Parts
+from lossbench.report.commands import in_hydras_grammar
 from lossbench.store import Store
 
 ARGUMENTS = ("dataset", "model", "loss", "seed", "epochs", "results_dir")  # what overrides leave to arguments
@@ -59,7 +61,8 @@ def compare(
         overrides: all other settings, as the command line takes them: `["optimizer.learning_rate=0.05",
             "batch_size=128", "dataset.test_fraction=0.3", "device=cpu"]`. One that sweeps makes more rows.
         results_dir: where to keep the runs, as `lossbench train` does: finished ones are skipped when asked for again.
-            For losses and models that can be imported. None for a folder that goes when the comparison does.
+            For losses and models that can be imported. Trackers write below it. None for a folder that goes when the
+            comparison does; trackers then write below `results`.
         force: train finished and failed runs again.
         quiet: show no progress.
 
@@ -70,7 +73,8 @@ def compare(
         RequestError: if anything asked for is wrong, before anything is trained.
         RunError: if every run failed.
     """
-    _check(losses, baseline, overrides)
+    held = [*([] if isinstance(model, str) else ["model."]), *([] if isinstance(data, str) else ["dataset.file"])]
+    _check(losses, baseline, overrides, held)
     checking.forget_functions()
     folder = Path(tempfile.mkdtemp(prefix="lossbench-") if results_dir is None else results_dir)
     try:
@@ -80,17 +84,21 @@ def compare(
         network = None if isinstance(model, str) else parts.model(model)
         if results_dir is not None and parts.held:
             raise ConfigError(_cannot_be_stored(parts, [*nodes.values(), *([network] if network else [])]))
-        dataset = None if isinstance(data, str) else _dataset(data, parts, store if results_dir is not None else None)
+        source = None if isinstance(data, str) else from_memory(data)
         common = [
-            *(["dataset=arrays", "dataset.file=given"] if dataset else _words("dataset", str(data))),
+            *(["dataset=arrays", "dataset.file=given"] if source else _words("dataset", str(data))),
             *([] if network else _words("model", str(model))),
             *overrides,
             f"seed={','.join(map(str, _seeds(seeds)))}",
             *([] if epochs is None else [f"epochs={epochs}"]),
+            # Composed, since trackers write below it; they do not write into a folder that goes.
+            *([] if results_dir is None else [f"results_dir={in_hydras_grammar(str(folder))}"]),
         ]
         changes = {"results_dir": str(folder), **({"model": network} if network else {})}
         own_teacher = network is not None and not any("teacher.model" in word for word in overrides)
         runs = []
+        if source is not None and results_dir is None:
+            parts.held["data"] = source
         with given.holding(parts.held), _as_it_was():
             with config.session() as hydra:
                 for name, loss in losses.items():
@@ -98,11 +106,14 @@ def compare(
                     for settings in plan.runs or ():
                         settings |= changes
                         settings["loss"] = nodes.get(name, {**settings["loss"], "name": name})
-                        if dataset is not None:
-                            settings["dataset"] = _with_data(settings["dataset"], dataset)
                         if own_teacher and settings["teacher"] is not None:
                             settings["teacher"] = {**settings["teacher"], "model": network}
+                        checking.check(settings)
                         runs.append(settings)
+            if source is not None:  # written last: what is refused until here leaves nothing behind
+                dataset = _dataset(source, store if results_dir is not None else None)
+                for settings in runs:
+                    settings["dataset"] = _with_data(settings["dataset"], dataset)
             outcomes = sweep.train_composed(runs, force=force, quiet=quiet)
         failures = {outcome.run_id: outcome.message for outcome in outcomes if outcome.status == "failed"}
         if len(failures) == len(outcomes):
@@ -118,7 +129,7 @@ def compare(
     return comparison
 
 
-def _check(losses: Mapping[str, Any], baseline: str | None, overrides: Sequence[str]) -> None:
+def _check(losses: Mapping[str, Any], baseline: str | None, overrides: Sequence[str], held: Sequence[str]) -> None:
     if not isinstance(losses, Mapping) or not losses:
         raise ConfigError(f"losses must be a dictionary of names and losses; got {losses!r}")
     for name in losses:
@@ -133,6 +144,9 @@ def _check(losses: Mapping[str, Any], baseline: str | None, overrides: Sequence[
         if key in ARGUMENTS or key.startswith("loss."):
             argument = {"dataset": "data", "seed": "seeds", "loss": "losses"}.get(key.partition(".")[0], key)
             raise ConfigError(f"overrides has {word}; give that as {argument}")
+        if key.startswith(tuple(held)):
+            argument = "model, as functools.partial does" if key.startswith("model.") else "data"
+            raise ConfigError(f"overrides has {word}, which no config holds: give that with {argument}")
         if key.startswith("hydra"):
             raise ConfigError(f"overrides has {word}; launchers and sweepers are for the command line")
 
@@ -152,11 +166,9 @@ def _words(group: str, text: str) -> list[str]:
     return [f"{group}={choice}", *(f"{group}.{setting}" for setting in settings)]
 
 
-def _dataset(data: Any, parts: Parts, store: Store | None) -> Config:
+def _dataset(source: Source, store: Store | None) -> Config:
     """What of a data set's config says where the arrays are: in a file where they are kept, else here."""
-    source = from_memory(data)
     if store is None:
-        parts.held["data"] = source
         return {"_target_": f"{given.PREFIX}arrays"}
     content = to_arrays(source)
     tensors = [torch.from_numpy(array) for name, array in sorted(content.items()) if name != "class_names"]

@@ -91,7 +91,7 @@ def _of_indices(
     if isinstance(epsilon, Tensor):  # which F.cross_entropy does not take under vmap
         log_p = F.log_softmax(scaled, 1)
         losses = (epsilon - 1) * at_target(log_p, targets, ignore_index) - epsilon * log_p.mean(1)
-        total = (losses * labelled).sum()
+        total = losses.where(labelled, 0.0).sum()
     else:
         total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
     return total / labelled.sum().clamp(min=1)

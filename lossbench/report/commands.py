@@ -75,9 +75,13 @@ def overrides_of(config: Mapping[str, Any]) -> list[str]:
     if isinstance(config.get("teacher"), Mapping):
         words += _teacher(config)
     options = config["metrics"] if isinstance(config.get("metrics"), Mapping) else {}
-    words += [f"metrics.{key}={_hydra(v)}" for key, v in options.items() if v != defaults["metrics"].get(key)]
+    words += [
+        f"metrics.{key}={in_hydras_grammar(v)}" for key, v in options.items() if v != defaults["metrics"].get(key)
+    ]
     return words + [
-        f"{key}={_hydra(config[key])}" for key in VALUES if key in config and not _same(config[key], defaults[key])
+        f"{key}={in_hydras_grammar(config[key])}"
+        for key in VALUES
+        if key in config and not _same(config[key], defaults[key])
     ]
 
 
@@ -113,7 +117,7 @@ def _lacks(group: str, node: Mapping[str, Any]) -> bool:
 def _teacher(config: Mapping[str, Any]) -> list[str]:
     """By its settings where those make it; by its id where the run named one that they do not make."""
     if _teacher_is_named(config):
-        return [f"teacher.id={_hydra(config['teacher']['id'])}"]
+        return [f"teacher.id={in_hydras_grammar(config['teacher']['id'])}"]
     teacher = config["teacher"]
     own = config["dataset"].get("learn") == "new" or any(
         node["_target_"] in OWN_MODEL for node in nodes(config["loss"])
@@ -124,7 +128,9 @@ def _teacher(config: Mapping[str, Any]) -> list[str]:
             continue
         name = config[group]["name"] if group in config else ""
         words += _node(group, teacher[group], f"teacher.{group}", default or _choice(group, config[group]) or name)
-    return words + [f"teacher.{key}={_hydra(teacher[key])}" for key in TEACHER[4:] if teacher[key] != config[key]]
+    return words + [
+        f"teacher.{key}={in_hydras_grammar(teacher[key])}" for key in TEACHER[4:] if teacher[key] != config[key]
+    ]
 
 
 def _teacher_is_named(config: Mapping[str, Any]) -> bool:
@@ -158,7 +164,7 @@ def _node(group: str, node: Mapping[str, Any], where: str, default: str) -> list
         if "." not in where or where in NESTED or (where.count(".") == 1 and where.startswith("teacher."))
         else f"{group}@{where}"
     )
-    words = [] if chosen == default else [f"{key}={_hydra(chosen)}"]
+    words = [] if chosen == default else [f"{key}={in_hydras_grammar(chosen)}"]
     # Of a config that is not ours the defaults are not known: everything is said.
     values, choices = _read(f"{group}/{choice}.yaml") if choice else ({}, {})
     for name, value in node.items():
@@ -166,11 +172,11 @@ def _node(group: str, node: Mapping[str, Any], where: str, default: str) -> list
         if isinstance(value, Mapping) and "_target_" in value:
             words += _node(group, value, place, choices.get(f"/{group}@{name}", ""))
         elif choice is None:
-            words += [] if name in ("_target_", "name") else [f"{place}={_hydra(value)}"]
+            words += [] if name in ("_target_", "name") else [f"{place}={in_hydras_grammar(value)}"]
         elif name not in values:
-            words += [] if name == "name" else [f"+{place}={_hydra(value)}"]
+            words += [] if name == "name" else [f"+{place}={in_hydras_grammar(value)}"]
         elif not _same(value, values[name]):
-            words.append(f"{place}={_hydra(value)}")
+            words.append(f"{place}={in_hydras_grammar(value)}")
     return words
 
 
@@ -221,14 +227,14 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _hydra(value: Any) -> str:
+def in_hydras_grammar(value: Any) -> str:
     """A value in Hydra's override grammar."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, list):
-        return f"[{','.join(map(_hydra, value))}]"
+        return f"[{','.join(map(in_hydras_grammar, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{_hydra(key)}:{_hydra(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{in_hydras_grammar(key)}:{in_hydras_grammar(item)}' for key, item in value.items())}}}"
     text = str(value)
     if not isinstance(value, str) or (
         PLAIN.fullmatch(text) and text.lower() not in ("true", "false", "null", "nan", "inf")

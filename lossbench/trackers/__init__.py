@@ -5,14 +5,14 @@ A tracker of one's own is a class with these methods and a yaml below `tracker/`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import accumulate
 from typing import Any, Protocol
 
 from lossbench.errors import ConfigError
-from lossbench.settings import flat
+from lossbench.settings import HOUSEKEEPING, flat
 
 CURVES = "training"  # what stands before the name of a column of history.csv
 
@@ -25,13 +25,14 @@ class Run:
     config: Mapping[str, Any]  # resolved, as it is stored
     overrides: Sequence[str]  # what the user typed for it
     finished_at: str | None = None  # ISO 8601; None of a run that trains
+    results: Callable[[], str] = str  # gives the id of the results folder: others have runs of the same id
 
     def settings(self) -> dict[str, str | float | bool]:
-        """Return the config with dotted keys, without what says where things are."""
+        """Return the config with dotted keys, without what says where things are and how they are held."""
         return {
             key: "null" if value is None else value
             for key, value in flat(self.config)
-            if key not in ("results_dir", "dataset.root") and not key.endswith("_target_")
+            if key not in HOUSEKEEPING and not key.endswith("_target_")
         }
 
 

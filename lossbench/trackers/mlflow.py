@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Shown
 
 EVERY = 2.0  # seconds between two writes: one takes milliseconds, as many as an epoch of a small model
-RUN_ID, FINISHED_AT = "lossbench.run_id", "lossbench.finished_at"  # tags
-MOST = {"metrics": 1000, "params": 100}  # that MLflow takes at once
+AGAIN = 600.0  # seconds until a server that did not answer is asked again: each time may take twenty
+RUN_ID, FINISHED_AT, RESULTS = "lossbench.run_id", "lossbench.finished_at", "lossbench.results"  # tags
+MOST = {"metrics": 1000, "params": 100, "tags": 100}  # that MLflow takes at once
 LOCAL = "sqlite:///"
+unreachable: dict[str, float] = {}  # URI → when that was found, by time.monotonic
 # Else MLflow tells of every table it makes, and tries for minutes to reach a server that is down.
 ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -52,14 +55,18 @@ class MLflow:
         self.wrote = 0.0
 
     def begin(self, run: Run, history: Sequence[Mapping[str, float]], ended: float) -> None:
-        """Begin a run, or go on with the one that this training, or this finished run, has already."""
+        """Begin a run, or go on with the one that this training, or this finished run, has already.
+
+        What is shown of an earlier training goes, unless it is on a server: others may look at it there.
+        """
         with self._client() as client:
             experiment = self._experiment(client)
             own = None
-            for shown in client.search_runs([experiment], f"tags.`{RUN_ID}` = '{run.run_id}'"):
+            same = f"tags.`{RUN_ID}` = '{run.run_id}' and tags.`{RESULTS}` = '{run.results()}'"
+            for shown in client.search_runs([experiment], same):
                 if own is None and _goes_on(shown, run, history):
                     own = shown
-                else:
+                elif self._is_local():
                     client.delete_run(shown.info.run_id)
             if own is None:
                 own = self._create(client, experiment, run, ended - sum(row["seconds"] for row in history))
@@ -91,13 +98,13 @@ class MLflow:
                 for name, value in result.metrics.items()
                 if known.get(name) != value
             ]
-            client.log_batch(self.id, metrics=points[: MOST["metrics"]])
+            self._log(client, "metrics", points)
             with TemporaryDirectory() as folder:
                 (Path(folder) / "config.yaml").write_text(result.config, encoding="utf-8")
                 (Path(folder) / "reliability.png").write_bytes(result.reliability)
                 client.log_artifacts(self.id, folder)
             tags = [RunTag(f"lossbench.{name}", value) for name, value in result.facts.items()]
-            client.log_batch(self.id, tags=[*tags, RunTag(FINISHED_AT, result.finished_at)])
+            self._log(client, "tags", [*tags, RunTag(FINISHED_AT, result.finished_at)])
             ended = datetime.fromisoformat(result.finished_at).timestamp()
             client.set_terminated(self.id, "FINISHED", _milliseconds(ended))
 
@@ -109,36 +116,50 @@ class MLflow:
 
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:
-        """MLflow's client, for as long as nobody else writes to the file: SQLite gives up where two would wait."""
+        """MLflow's client, for as long as nobody else writes to the file: SQLite gives up where two would wait.
+
+        Raises:
+            ConnectionError: if its server does not answer, or did not a while ago.
+        """
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would send usage data
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the packages below, among themselves
-            from mlflow import MlflowClient
+            from mlflow import MlflowClient, MlflowException
 
-            if not self.uri.startswith(LOCAL):
-                yield MlflowClient(tracking_uri=self.uri)
+            if not self._is_local():
+                if time.monotonic() - unreachable.get(self.uri, -math.inf) < AGAIN:
+                    raise ConnectionError(f"{self.uri} did not answer a while ago")
+                try:
+                    yield MlflowClient(tracking_uri=self.uri)
+                except MlflowException as error:
+                    if isinstance(error.__context__, OSError):  # of the package that makes its requests
+                        unreachable[self.uri] = time.monotonic()
+                        raise ConnectionError(f"{self.uri} does not answer: {error}") from error
+                    raise
                 return
             file = Path(self.uri.removeprefix(LOCAL)).resolve()  # MLflow remembers by its URI what it has opened
             with claim(file.with_name(f"{file.name}.lock"), wait=True):
                 yield MlflowClient(tracking_uri=f"{LOCAL}{file}")
 
+    def _is_local(self) -> bool:
+        return self.uri.startswith(LOCAL)
+
     def _experiment(self, client: MlflowClient) -> str:
         known = client.get_experiment_by_name(self.experiment)
         if known is not None:
             return str(known.experiment_id)
-        location = Path(self.artifacts).resolve().as_uri() if self.uri.startswith(LOCAL) else None
+        location = Path(self.artifacts).resolve().as_uri() if self._is_local() else None
         return str(client.create_experiment(self.experiment, artifact_location=location))
 
     def _create(self, client: MlflowClient, experiment: str, run: Run, started: float) -> Shown:
         from mlflow.entities import Param
 
-        tags = {RUN_ID: run.run_id, "lossbench.overrides": " ".join(run.overrides)}
+        tags = {RUN_ID: run.run_id, RESULTS: run.results(), "lossbench.overrides": " ".join(run.overrides)}
         shown = client.create_run(experiment, _milliseconds(started), tags=tags, run_name=run.run_id)
-        params = [Param(key, str(value)) for key, value in run.settings().items()]
-        for first in range(0, len(params), MOST["params"]):
-            client.log_batch(shown.info.run_id, params=params[first : first + MOST["params"]])
+        self.id = shown.info.run_id
+        self._log(client, "params", [Param(key, str(value)) for key, value in run.settings().items()])
         return shown
 
     def _points(self, row: Mapping[str, float], at: float) -> list[Metric]:
@@ -152,9 +173,14 @@ class MLflow:
         return [Metric(name, value, _milliseconds(at), step) for name, value in curve(row).items()]
 
     def _write(self, client: MlflowClient) -> None:
-        for first in range(0, len(self.waiting), MOST["metrics"]):
-            client.log_batch(self.id, metrics=self.waiting[first : first + MOST["metrics"]])
+        self._log(client, "metrics", self.waiting)
         self.waiting, self.wrote = [], time.monotonic()
+
+    def _log(self, client: MlflowClient, kind: str, values: Sequence[Any]) -> None:
+        """Write values of a key of MOST, as many at once as MLflow takes."""
+        for first in range(0, len(values), MOST[kind]):
+            batch: dict[str, Any] = {kind: values[first : first + MOST[kind]]}
+            client.log_batch(self.id, **batch)
 
 
 def _goes_on(shown: Shown, run: Run, history: Sequence[Any]) -> bool:

@@ -12,7 +12,7 @@ With `--accuracy`, accuracy on test after the same number of epochs takes the pl
 loop, paired by seed.
 
     .venv/bin/python scripts/bench/epoch.py [--models mlp cnn resnet20] [--precisions fp32 bf16] [--rounds 5]
-    .venv/bin/python scripts/bench/epoch.py --accuracy --models mlp cnn --seeds 5 --epochs 3
+    .venv/bin/python scripts/bench/epoch.py --accuracy --models mlp cnn --epochs 3 --output results/bench/epoch
     .venv/bin/python scripts/bench/epoch.py --device cuda --cifar-shaped
 """
 
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3, help="of --accuracy")
-    parser.add_argument("--output", type=Path, help="folder; results/bench/epoch by default")
+    parser.add_argument("--output", type=Path, help="folder to write the table to")
     parser.add_argument("--peak", nargs=2, metavar=("LOOP", "TASK"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -171,10 +171,12 @@ def main() -> None:
             )
             print(pd.DataFrame(measure).to_string(index=False), flush=True)
             rows += measure
+    if arguments.output is None:
+        return
+    folder = arguments.output
     where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else processor()
     name = "accuracy" if arguments.accuracy else "speed"
     name += f"-{arguments.device.partition(':')[0]}" * (arguments.device != "cpu") + "-cifar" * arguments.cifar_shaped
-    folder = arguments.output or ROOT / "results/bench/epoch"
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows)
     table.to_csv(folder / f"{name}.csv", index=False)

@@ -11,6 +11,8 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
@@ -144,7 +146,11 @@ def table(**columns: Any) -> Any:
         (table(), {"inputs": "x", "labels": "labels"}, "no column 'labels' in train; did you mean label"),
         (table(label=["a", "a"]), {"inputs": "x"}, "label should have at least two classes; got a"),
         (table(label=["a", None]), {"inputs": "x"}, "row 1 of train should have a class in 'label', .*; got None"),
-        (table(label=[0.5, 1.5]), {"inputs": "x"}, "row 0 of train should have a class in 'label', .*; got 0.5"),
+        (
+            table(label=[0.5, 1.5]),
+            {"inputs": "x"},
+            "'label' of train should hold a class in each row, .*; it holds Value",
+        ),
         (table(x=["p", "q"]), {"inputs": "x"}, "'x' of train should hold numbers"),
         (table(x=[[1.0], [1.0, 2.0]]), {"inputs": "x"}, "'x' of train should hold numbers, arrays of one shape"),
         (table(y=[[1.0], [2.0]]), {"inputs": ["x", "y"]}, "'y' of train should hold a number in each row"),
@@ -195,6 +201,63 @@ def test_a_path_in_place_of_an_image_is_not_opened(tmp_path: Path, place: str) -
     info.write_text(json.dumps(described))
     with pytest.raises(DataError, match="row 0 of train holds no image in 'image', but the path of one or nothing"):
         hugging_face(path=plain)
+
+
+IMAGE = datasets.Image()
+
+
+@pytest.mark.parametrize(
+    ("column", "feature", "inputs"),
+    [
+        ("label", IMAGE, "x"),
+        ("label", datasets.List(IMAGE), "x"),
+        ("image", datasets.List(IMAGE), "image"),
+        ("image", datasets.LargeList(datasets.List(IMAGE)), "image"),
+        ("image", datasets.Audio(), "image"),
+        ("image", {"one": IMAGE}, "image"),
+        ("image", IMAGE, ["x", "image"]),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("place", ["/etc/hostname", "http://127.0.0.1:1/pets.png"])
+def test_a_column_that_would_be_decoded_as_it_is_read_is_refused_by_its_type(
+    tmp_path: Path, place: str, column: str, feature: Any, inputs: Any
+) -> None:
+    value: Any = {"bytes": None, "path": place}
+    element = feature
+    while isinstance(element, datasets.List | datasets.LargeList):
+        element, value = element.feature, [value]
+    value = {"one": value} if isinstance(element, dict) else value
+    features = Features({"x": Value("float32"), "label": Value("string"), column: feature})
+    rows = pa.table({"x": [1.0, 2.0], "label": ["a", "b"]} | {column: [value] * 2}, schema=features.arrow_schema)
+    pq.write_table(rows, tmp_path / "pets.parquet")  # the package would fetch the images as it writes them
+    with pytest.raises(DataError, match=rf"'{column}' of train should hold .*; it holds .*(Image|Audio)\("):
+        hugging_face(path=str(tmp_path / "pets.parquet"), inputs=inputs)
+
+
+def test_a_column_of_another_type_in_the_test_split_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pets"
+    images([2, 1]).to_parquet(str(path / "train.parquet"))
+    of_lists = Features({"image": datasets.List(datasets.Image()), "label": ClassLabel(names=["cat", "dog"])})
+    rows = {"image": [["/etc/hostname"]], "label": [0]}
+    Dataset.from_dict(rows, features=of_lists).to_parquet(str(path / "test.parquet"))
+    with pytest.raises(DataError, match=r"'image' of test should hold images, as train does; it holds List\(Image"):
+        hugging_face(path=str(path))
+
+
+def test_words_that_cannot_be_read_are_an_error_of_the_data(tmp_path: Path) -> None:
+    words = pa.array([b"a", b"\xff"]).view(pa.string())
+    broken = Dataset(pa.table({"x": [1.0, 2.0], "label": words}))
+    with pytest.raises(DataError, match=r"cannot be read as a data set of Hugging Face's: .*utf-8"):
+        hugging_face(path=saved(broken, tmp_path / "table"), inputs="x")
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_the_format_that_data_were_saved_in_changes_nothing(tmp_path: Path, kind: str) -> None:
+    rows = Dataset.from_dict({"x": [[1.0], [2.0]], "label": [4, 3]}).with_format(kind)
+    source = hugging_face(path=saved(rows, tmp_path / "table"), inputs="x")
+    assert source.class_names == ("3", "4")
+    assert torch.equal(source.train.resident, torch.tensor([[1.0], [2.0]]))
 
 
 def test_a_folder_with_a_script_and_pickles_runs_neither(lossbench: Lossbench, tmp_path: Path) -> None:

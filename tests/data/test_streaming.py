@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from PIL import Image
 from support import Lossbench, compose, read_json, tree
 
-from lossbench import run
+from lossbench import device, run
 from lossbench.build import build
 from lossbench.data import image_folder
 from lossbench.data.dataset import Examples, Source
@@ -69,6 +71,21 @@ def test_batches_come_in_the_order_asked_for() -> None:
     held = Examples(PIXELS, torch.arange(20))
     for one, other in zip(labelled.batches(chosen), held.batches(chosen), strict=True):
         assert all(map(torch.equal, one, other))
+
+
+def test_runs_side_by_side_share_the_threads_that_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: set[int] = set()
+
+    def read(number: int) -> Any:
+        readers.add(threading.get_ident())
+        time.sleep(0.002)
+        return PIXELS[number].numpy()
+
+    monkeypatch.setattr(device, "CPUS", 4)
+    monkeypatch.setattr(device, "_share", device.Share(workers=4))
+    images = torch.cat(list(streamed(read).split(10)))
+    assert torch.equal(images, PIXELS)
+    assert len(readers) == 1
 
 
 def test_no_more_is_read_than_the_batch_in_use_and_the_next_two() -> None:
