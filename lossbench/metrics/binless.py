@@ -87,6 +87,8 @@ def smooth_ece(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -10
     spectrum = residual_spectrum(predictions.confidence, predictions.correct)
     if not spectrum.any():
         return 0.0
+    if smoothed_error(spectrum, 1.0) >= 1.0:  # all wrong and all certain, but for rounding
+        return 1.0
     return float(brentq(lambda bandwidth: smoothed_error(spectrum, bandwidth) - bandwidth, 0.0, 1.0, xtol=1e-14))
 
 

@@ -48,6 +48,13 @@ def test_smooth_ece_of_a_sure_and_right_model_is_zero():
     assert smooth_ece([[1e4, -1e4]], [0]) == 0.0
 
 
+@pytest.mark.parametrize("num_examples", [1, 36, 100, 333])  # rounding put the smoothed error of 36 above 1
+def test_smooth_ece_of_a_sure_and_wrong_model_is_one(num_examples):
+    logits = np.tile([0.0, 50.0, 0.0], (num_examples, 1))
+    # Each residual is 0 - 1, and smoothing keeps their sum, 1, at every bandwidth.
+    assert smooth_ece(logits, np.zeros(num_examples, dtype=int)) == pytest.approx(1, abs=1e-12)
+
+
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 @pytest.mark.parametrize("num_examples", [20, 100])
 def test_smooth_ece_is_the_bandwidth_at_which_the_smoothed_error_equals_it(num_examples, scale):
