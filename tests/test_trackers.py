@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lossbench import trackers, tracking
 from lossbench.claims import held
 from lossbench.trackers import mlflow
-from lossbench.trackers.mlflow import MLflow
+from lossbench.trackers.mlflow import FINISHED_AT, MLflow, _goes_on
 
 QUICK = ("dataset=wine", "model=linear", "epochs=4", "device=cpu", "device.threads=1")
 BOTH = "tracker=[tensorboard,mlflow]"
@@ -413,3 +414,15 @@ def test_settings_are_what_can_be_compared() -> None:
         "loss": {"_target_": "f", "prior": None, "weights": [1, 2]},
     }
     assert trackers.Run("id", config, ()).settings() == {"loss.prior": "null", "loss.weights": json.dumps([1, 2])}
+
+
+def test_a_run_goes_on_in_mlflow_where_nothing_or_its_own_epochs_are_shown() -> None:
+    def goes_on(tags: dict[str, str], metrics: dict[str, float], epochs: int) -> bool:
+        shown = SimpleNamespace(data=SimpleNamespace(tags=tags, metrics=metrics))
+        return _goes_on(shown, SimpleNamespace(finished_at=None), [{}] * epochs)
+
+    curve, finished = {"training/train_loss": 0.5}, {FINISHED_AT: "2026-01-01T00:00:00"}
+    assert goes_on({}, {}, 0)  # interrupted in its first epoch
+    assert goes_on({}, curve, 3)
+    assert not goes_on({}, curve, 0)  # begun anew
+    assert not goes_on(finished, curve, 3)

@@ -153,8 +153,10 @@ def _check(losses: Mapping[str, Any], baseline: str | None, overrides: Sequence[
 
 def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
     found = range(seeds) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
-    if isinstance(found, str | bool) or not found or not all(isinstance(seed, int) for seed in found):
+    if not isinstance(found, Sequence) or not found or not all(type(seed) is int for seed in found):
         raise ConfigError(f"seeds must be how many, or a list of whole numbers; got {seeds!r}")
+    if len(set(found)) < len(found):
+        raise ConfigError(f"seeds must all be different; got {seeds!r}")
     return found
 
 

@@ -187,7 +187,8 @@ def _goes_on(shown: Shown, run: Run, history: Sequence[Any]) -> bool:
     """Whether what is shown is of the same training."""
     if run.finished_at is not None:
         return bool(shown.data.tags.get(FINISHED_AT) == run.finished_at)
-    return bool(history) and FINISHED_AT not in shown.data.tags
+    begun = bool(history) or not shown.data.metrics  # else it shows epochs of another training
+    return begun and FINISHED_AT not in shown.data.tags
 
 
 def _milliseconds(seconds: float) -> int:
