@@ -5,9 +5,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY lossbench lossbench
 COPY hydra_plugins hydra_plugins
 COPY conf conf
-# PyTorch without CUDA is a tenth of the size; scripts/constraints.txt is of the one with it.
-RUN pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu \
-    && pip install --no-cache-dir '.[joblib]'
+RUN pip install --no-cache-dir '.[joblib]'
 RUN useradd --create-home user && mkdir results && chown user results
 USER user
 VOLUME /lossbench/results
