@@ -261,9 +261,11 @@ def test_what_trackers_are_told_of_a_finished_run_may_fail_and_the_run_is_finish
 
 
 def shown_in(uri: str, results: str, finished_at: str | None = None) -> MLflow:
-    """A tracker that shows a run of a results folder that has not trained an epoch."""
+    """A tracker that shows a run of a results folder, from its beginning to its first epoch."""
     tracker = MLflow(uri, "artifacts")
     tracker.begin(trackers.Run("one", {}, (), finished_at, results=lambda: results), [], 0.0)
+    with tracker._client() as client:
+        client.log_metric(tracker.id, "training/train_loss", 0.5, step=1)
     return tracker
 
 
@@ -292,7 +294,7 @@ def test_mlflow_shows_runs_of_two_results_folders_that_have_the_same_id_and_more
     again.finish(trackers.Result(metrics, facts, "", b"", "2020-01-01T00:00:00+00:00"))
     with mlflow_client(database) as client:
         data = client.get_run(again.id).data
-    assert data.metrics == metrics
+    assert data.metrics == {**metrics, "training/train_loss": 0.5}
     assert set(facts) <= {name.removeprefix("lossbench.") for name in data.tags}
 
 
