@@ -26,6 +26,16 @@ class SweepLauncher(Launcher):
         """Take what Hydra gives before it launches."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
 
+    def check(self, runs: int) -> None:  # most have nothing to refuse
+        """Refuse settings before anything is written.
+
+        Args:
+            runs: how many there will be.
+
+        Raises:
+            ConfigError: for what cannot be.
+        """
+
     @abstractmethod
     def train(self, runs: "Sequence[tuple[Config, tuple[str, ...]]]", task: "Task") -> "list[Outcome]":
         """Train runs, each with the overrides that made it."""

@@ -38,6 +38,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from hydra_plugins import lossbench_optuna, lossbench_ray, lossbench_submitit
+from hydra_plugins._lossbench import SweepLauncher
 from lossbench import stopping
 from lossbench.catalogue import conf_dir
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
@@ -219,9 +220,7 @@ class Session:
     def _check_launcher(self, master: DictConfig, runs: int) -> None:
         """Let a launcher of our own refuse its settings before anything is written."""
         if str(master.hydra.launcher._target_).startswith("hydra_plugins.lossbench_"):
-            launcher = self._launcher(master, lambda config: None)
-            if hasattr(launcher, "check"):
-                launcher.check(runs)
+            cast(SweepLauncher, self._launcher(master, lambda config: None)).check(runs)
 
     def _launcher(self, master: DictConfig, task: Callable[[DictConfig], Any]) -> Launcher:
         context = HydraContext(self.hydra.config_loader, Callbacks(master))

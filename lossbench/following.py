@@ -33,13 +33,4 @@ def _train(settings: Mapping[str, Any], checkpoints: Following) -> None:
         experiment, teacher = run.prepare(dict(settings), Store(settings["results_dir"]))
         state, step_flops = processes.told((State(), 0))
         experiment.device.use(step_flops)
-        train(
-            experiment,
-            epochs=settings["epochs"],
-            batch_size=settings["batch_size"],
-            seed=settings["seed"],
-            keep=settings["keep"],
-            teacher=teacher,
-            state=state,
-            checkpoints=checkpoints,
-        )
+        train(experiment, **run.training_values(settings), teacher=teacher, state=state, checkpoints=checkpoints)

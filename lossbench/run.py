@@ -250,10 +250,7 @@ def _train(
             processes.told((state, flops))
             trained = train(
                 experiment,
-                epochs=config["epochs"],
-                batch_size=config["batch_size"],
-                seed=config["seed"],
-                keep=config["keep"],
+                **training_values(config),
                 teacher=teacher,
                 state=state,
                 on_epoch=on_epoch,
@@ -262,6 +259,11 @@ def _train(
         # Within the block: what is trained is stored before it stops.
         wall_seconds = earlier + time.perf_counter() - started
         return tracking.finish(keep(name, config, store, experiment, trained, wall_seconds, overrides))
+
+
+def training_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of how `lossbench.training.train` goes about it."""
+    return {key: config[key] for key in ("epochs", "batch_size", "seed", "keep")}
 
 
 def prepare(config: Config, store: Store) -> tuple[Experiment, nn.Module | None]:

@@ -96,16 +96,12 @@ def train(
         RequestError: if anything asked for is wrong, before anything is written.
         WorkersError: if a process that trains was killed or asked to stop, with all that it did not finish.
     """
-    since = time.time()
-    build.keep_data_of(since)
-    device.take(device.Share())
+    since = _begin()
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
         _check_launcher(plan)
         runs = plan.samples if plan.runs is None else plan.runs
-        planned = _checked(list(map(_without_gpu, runs) if plan.in_jobs else runs), overrides, force, display)
-        for folder in {Store(settings["results_dir"]).runs for settings in planned}:
-            folder.mkdir(parents=True, exist_ok=True)  # what no look at its permissions tells is found out now
+        planned = _ready(list(map(_without_gpu, runs) if plan.in_jobs else runs), overrides, force, display)
         count = len(plan.runs or ()) if plan.in_process else len(planned)
         display.begin((count if plan.search is None else plan.search.runs) or None)
         if not (plan.in_process or plan.in_jobs):
@@ -142,16 +138,28 @@ def train_composed(runs: Sequence[Config], *, force: bool, quiet: bool) -> list[
     Raises:
         RequestError: if anything about one of them is wrong, before anything is written.
     """
-    since = time.time()
-    build.keep_data_of(since)
-    device.take(device.Share())
+    since = _begin()
     with progress.display(quiet=quiet) as display:
-        planned = _checked(runs, (), force, display)
-        for folder in {Store(settings["results_dir"]).runs for settings in planned}:
-            folder.mkdir(parents=True, exist_ok=True)
+        _ready(runs, (), force, display)
         display.begin(len(runs))
         task = _Task(run.Policy(force, since), device.Share(), display)
         return [task(settings, (), 0) for settings in runs]
+
+
+def _begin() -> float:
+    """Forget what an earlier request left in this process; return when this one was made."""
+    since = time.time()
+    build.keep_data_of(since)
+    device.take(device.Share())
+    return since
+
+
+def _ready(runs: Sequence[Config], overrides: Sequence[str], force: bool, display: Silent) -> list[Config]:
+    """Check runs as `_checked` does, and then make the folders where they go."""
+    planned = _checked(runs, overrides, force, display)
+    for folder in {Store(settings["results_dir"]).runs for settings in planned}:
+        folder.mkdir(parents=True, exist_ok=True)  # what no look at its permissions tells is found out now
+    return planned
 
 
 def _place(outcome: Outcome) -> tuple[Path, str]:

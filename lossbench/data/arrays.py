@@ -14,7 +14,8 @@ from lossbench.data.dataset import IGNORE_INDEX, Examples, Source
 from lossbench.errors import DataError, did_you_mean
 from lossbench.record import read_npz
 
-KNOWN = ("inputs", "targets", "val_inputs", "val_targets", "test_inputs", "test_targets", "class_names")
+PREFIXES = {"train": "", "val": "val_", "test": "test_"}  # of a split's arrays
+KNOWN = (*(f"{prefix}{name}" for prefix in PREFIXES.values() for name in ("inputs", "targets")), "class_names")
 
 
 def arrays(*, file: str) -> Source:
@@ -55,7 +56,7 @@ def from_arrays(content: Mapping[str, NDArray[Any]], place: Path | str) -> Sourc
     for name in content:
         if name not in KNOWN:
             raise DataError(f"{place} has an array '{name}'{did_you_mean(name, KNOWN)}")
-    splits = {split: _examples(place, content, split) for split in ("", "val_", "test_")}
+    splits = {split: _examples(place, content, split) for split in PREFIXES.values()}
     train = splits[""]
     if train is None:
         raise DataError(f"{place} should hold inputs and targets; it holds {', '.join(content) or 'nothing'}")

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossbench.data.arrays import from_arrays
+from lossbench.data.arrays import PREFIXES, from_arrays
 from lossbench.data.dataset import Source
 from lossbench.data.images import File, Labelled, read_images
-from lossbench.data.listed import ordered
+from lossbench.data.listed import numbered
 from lossbench.domains import AT_LEAST_ONE
 from lossbench.errors import DataError, did_you_mean, one_line
 
@@ -74,7 +74,7 @@ def hugging_face(
         return Source(examples["train"], class_names, val=examples.get("val"), test=examples.get("test"))
     arrays: dict[str, NDArray[Any]] = {"class_names": np.array(class_names)}
     for name, split in splits.items():
-        prefix = "" if name == "train" else f"{name}_"
+        prefix = PREFIXES[name]
         arrays |= {f"{prefix}inputs": _array(place, name, split, inputs), f"{prefix}targets": np.array(targets[name])}
     return from_arrays(arrays, place)
 
@@ -198,17 +198,7 @@ def _classes(place: Path, splits: Mapping[str, Any], column: str) -> tuple[tuple
             if getattr(split.features[column], "names", None) != names:
                 raise DataError(f"{place}: the classes of {name} are not those of train")
         return tuple(names), found
-    class_names = ordered({str(value) for value in found["train"]})
-    if len(class_names) < 2:
-        raise DataError(f"{place}: {column} should have at least two classes; got {', '.join(class_names)}")
-    numbers = {name: number for number, name in enumerate(class_names)}
-    for name, values in found.items():
-        unknown = ordered({str(value) for value in values} - set(class_names))
-        if unknown:
-            raise DataError(
-                f"{place}: class '{unknown[0]}' of {name} is no class of train{did_you_mean(unknown[0], class_names)}"
-            )
-    return class_names, {name: [numbers[str(value)] for value in values] for name, values in found.items()}
+    return numbered(place, column, {name: [str(value) for value in values] for name, values in found.items()})
 
 
 def _listed(place: Path, name: str, split: Any, column: str, targets: Sequence[int]) -> Labelled:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
-from lossbench.data.arrays import from_arrays
+from lossbench.data.arrays import PREFIXES, from_arrays
 from lossbench.data.dataset import Source
 from lossbench.errors import DataError, did_you_mean
 
-SPLITS = {"train": "", "val": "val_", "test": "test_"}
 READ_AT_ONCE = 256  # examples
 READ_TWICE = 8  # examples, to find out whether they are the same each time
 
@@ -40,8 +39,8 @@ def from_memory(data: Any) -> Source:
     """
     parts = data if isinstance(data, Mapping) else {"train": data}
     for name in parts:
-        if name not in SPLITS:
-            raise DataError(f"data has a split {name!r}{did_you_mean(str(name), SPLITS)}")
+        if name not in PREFIXES:
+            raise DataError(f"data has a split {name!r}{did_you_mean(str(name), PREFIXES)}")
     if "train" not in parts:
         raise DataError("data must have the split train; val and test are cut from it where they are not given")
     pairs = {name: _pair(part, f"data[{name!r}]" if parts is data else "data") for name, part in parts.items()}
@@ -49,16 +48,16 @@ def from_memory(data: Any) -> Source:
     if pairs["train"][1].ndim == 1:
         pairs, content["class_names"] = _numbered(pairs)
     for name, (inputs, targets) in pairs.items():
-        content |= {f"{SPLITS[name]}inputs": inputs, f"{SPLITS[name]}targets": targets}
+        content |= {f"{PREFIXES[name]}inputs": inputs, f"{PREFIXES[name]}targets": targets}
     return from_arrays(content, "data")
 
 
 def to_arrays(source: Source) -> dict[str, Array]:
     """Return a source as `lossbench.data.arrays` reads it from a file."""
     content: dict[str, Array] = {"class_names": np.array(source.class_names)}
-    for name, examples in (("", source.train), ("val_", source.val), ("test_", source.test)):
+    for prefix, examples in zip(PREFIXES.values(), (source.train, source.val, source.test), strict=True):
         if examples is not None:
-            content |= {f"{name}inputs": examples.resident.numpy(), f"{name}targets": examples.targets.numpy()}
+            content |= {f"{prefix}inputs": examples.resident.numpy(), f"{prefix}targets": examples.targets.numpy()}
     return content
 
 

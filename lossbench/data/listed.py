@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -54,18 +55,12 @@ def image_csv(
         by_split.setdefault(split, []).append((place.parent / row[path_column], row[label_column]))
     if "train" not in by_split:
         raise DataError(f"{place} lists no training example")
-    class_names = ordered({label for _, label in by_split["train"]})
-    if len(class_names) < 2:
-        raise DataError(f"{place}: {label_column} should have at least two classes; got {', '.join(class_names)}")
-    numbers = {name: number for number, name in enumerate(class_names)}
-    listed = {}
-    for split, examples in by_split.items():
-        unknown = ordered({label for _, label in examples} - set(class_names))
-        if unknown:
-            raise DataError(
-                f"{place}: class '{unknown[0]}' of {split} is no class of train{did_you_mean(unknown[0], class_names)}"
-            )
-        listed[split] = labelled_paths([(path, numbers[label]) for path, label in examples])
+    labels = {split: [label for _, label in examples] for split, examples in by_split.items()}
+    class_names, numbers = numbered(place, label_column, labels)
+    listed = {
+        split: labelled_paths([(path, number) for (path, _), number in zip(examples, numbers[split], strict=True)])
+        for split, examples in by_split.items()
+    }
     splits = read_images(listed, size, grey, streaming)
     return Source(splits["train"], class_names, val=splits.get("val"), test=splits.get("test"))
 
@@ -93,6 +88,35 @@ def _rows(place: Path, columns: list[str]) -> list[tuple[int, dict[str, str]]]:
     if not rows:
         raise DataError(f"{place} lists no image")
     return rows
+
+
+def numbered(
+    place: Path, column: str, labels: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], dict[str, list[int]]]:
+    """Number the classes of the training examples, from 0.
+
+    Args:
+        place: the file or folder, for messages.
+        column: where the labels stand in it, likewise.
+        labels: of each split.
+
+    Returns:
+        The names of the classes in their order, and the class index of each example of each split.
+
+    Raises:
+        DataError: if they are fewer than two, or a split has one that `train` has not.
+    """
+    class_names = ordered(set(labels["train"]))
+    if len(class_names) < 2:
+        raise DataError(f"{place}: {column} should have at least two classes; got {', '.join(class_names)}")
+    numbers = {name: number for number, name in enumerate(class_names)}
+    for split, found in labels.items():
+        unknown = ordered(set(found) - set(class_names))
+        if unknown:
+            raise DataError(
+                f"{place}: class '{unknown[0]}' of {split} is no class of train{did_you_mean(unknown[0], class_names)}"
+            )
+    return class_names, {split: [numbers[label] for label in found] for split, found in labels.items()}
 
 
 def ordered(names: set[str]) -> tuple[str, ...]:

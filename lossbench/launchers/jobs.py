@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lossbench import checking, run, stopping
@@ -43,10 +43,7 @@ OVER = {  # a job in one of Slurm's other states runs, or will
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
     *("REVOKED", "TIMEOUT"),
 }
-AGAIN = (
-    "NODE_FAIL",
-    "PREEMPTED",
-)  # of those, what is no fault of the run's, where Slurm does not queue it again itself
+AGAIN = ("NODE_FAIL", "PREEMPTED")  # of those, what is no fault of the run's, where Slurm does not queue it again
 AGAIN_AT_MOST = 20  # times, of one run: a node that fails each time would be tried without end
 GONE = "no longer known to Slurm"
 DEFAULT_ARRAY_SIZE = 1001  # Slurm's own, where it does not say
@@ -338,7 +335,7 @@ class _Sweep:
         """Take a run that is finished, or says what is wrong with it, without a job."""
         settings, typed = self.left.pop(place)
         self.outcomes[place] = run.execute(
-            settings, **{**vars(self.task.policy), "wait": False}, display=Silent(), overrides=typed
+            settings, **vars(replace(self.task.policy, wait=False)), display=Silent(), overrides=typed
         )
 
     def _collect(self) -> None:

@@ -34,13 +34,14 @@ class Shown:
 
     def __repr__(self) -> str:
         """As `lossbench report` prints it, and what failed."""
-        return "\n".join([self.render(), *self._failed()]).rstrip("\n")
+        return "\n".join([self.render(), *self.failed()]).rstrip("\n")
 
     def _repr_html_(self) -> str:
-        failed = "".join(f"<p>{html.escape(line)}</p>" for line in self._failed())
+        failed = "".join(f"<p>{html.escape(line)}</p>" for line in self.failed())
         return fragment(self.table) + failed
 
-    def _failed(self) -> list[str]:
+    def failed(self) -> list[str]:
+        """Return a line for each run that failed."""
         return [f"{run_id} failed: {why}" for run_id, why in self.failures.items()]
 
 
@@ -104,8 +105,7 @@ class Comparison:
         if target.suffix not in FORMATS:
             raise ConfigError(f"a report ends in {', '.join(FORMATS)}; got {target.name}")
         shown, format = self.table(**options), FORMATS[target.suffix]
-        failed = [f"{run_id} failed: {why}" for run_id, why in self.failures.items()]
-        made = page(shown.table, self.store, messages=failed) if format == "html" else shown.render(format)
+        made = page(shown.table, self.store, messages=shown.failed()) if format == "html" else shown.render(format)
         target.write_text(made, encoding="utf-8")
 
     def plot(self, kind: str = "reliability", *, width: str = "column", **options: Any) -> Plot:

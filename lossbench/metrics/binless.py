@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct, idct
@@ -87,9 +89,10 @@ def smooth_ece(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -10
     spectrum = residual_spectrum(predictions.confidence, predictions.correct)
     if not spectrum.any():
         return 0.0
-    if smoothed_error(spectrum, 1.0) >= 1.0:  # all wrong and all certain, but for rounding
+    error = functools.cache(functools.partial(smoothed_error, spectrum))  # brentq asks for that at 1 again
+    if error(1.0) >= 1.0:  # all wrong and all certain, but for rounding
         return 1.0
-    return float(brentq(lambda bandwidth: smoothed_error(spectrum, bandwidth) - bandwidth, 0.0, 1.0, xtol=1e-14))
+    return float(brentq(lambda bandwidth: error(bandwidth) - bandwidth, 0.0, 1.0, xtol=1e-14))
 
 
 @metric(better="lower")

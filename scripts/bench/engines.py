@@ -24,6 +24,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sweep import spread
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 # How each is asked for so many workers, and how many it is given.
 ENGINES = {
@@ -105,12 +107,6 @@ def report(rows: list[dict[str, str | int | float]], rounds: int) -> str:
                  (("seconds", 1), ("run", 3), ("overhead", 3))]  # fmt: skip
         lines.append(f"| {engine} | {of[0]['runs']} | {of[0]['workers']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def spread(numbers: list[float], digits: int) -> str:
-    """Median and range."""
-    low, middle, high = min(numbers), statistics.median(numbers), max(numbers)
-    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
 def main() -> None:
