@@ -17,6 +17,7 @@ KINDS = {
     "experiments": "experiment",
     "metrics": "",
 }
+RECIPE = "recipe"  # the node of an experiment's yaml that says what is claimed of it; no part of its runs
 
 
 def conf_dir() -> Path:

@@ -40,7 +40,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from hydra_plugins import lossbench_optuna, lossbench_ray, lossbench_submitit
 from hydra_plugins._lossbench import SweepLauncher
 from lossbench import stopping
-from lossbench.catalogue import conf_dir
+from lossbench.catalogue import RECIPE, conf_dir
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from lossbench.errors import ConfigError, WorkersError, did_you_mean
 from lossbench.explain import composing, explained
@@ -101,6 +101,7 @@ class Schema:
     checkpoint_seconds: float | None = None
     metrics: dict[str, Any] = MISSING
     tracker: dict[str, Any] = field(default_factory=dict)
+    recipe: Any = None  # of an experiment: what is claimed of it, which is no part of any run
 
 
 ConfigStore.instance().store(name="schema", node=Schema)
@@ -302,6 +303,8 @@ class Session:
         """
         with explained():
             parsed = self._parse(overrides)
+        if any(re.match(rf"{RECIPE}(\.|$)", override.key_or_group) for override in parsed):
+            raise ConfigError(f"{RECIPE} is for the yaml of an experiment; lossbench reproduce reads it there")
         swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
         if any(key.split(".")[0] == "tracker" for key in swept):
             raise ConfigError("trackers are used together, not swept: tracker=[tensorboard,mlflow]")
@@ -524,12 +527,12 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
     """
     if choices is None:
         choices = HydraConfig.get().runtime.choices
-    known = [field.name for field in fields(Schema)]
+    known = [field.name for field in fields(Schema) if field.name != RECIPE]
     for key in known:
         if key not in list(config.keys()) or OmegaConf.is_missing(config, key):
             raise ConfigError(f"{key} must be given")
     with explained():
-        wanted = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        wanted = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", RECIPE)])
         resolved = cast(Config, OmegaConf.to_container(wanted, resolve=True, throw_on_missing=True))
     try:
         check_plain(resolved)  # what is trained must be possible to read again

@@ -29,6 +29,7 @@ LAYERS = [
         "device",
         "data_parallel",
         "corruptions",
+        "beside",
         "trackers",
     },
     {
@@ -52,6 +53,7 @@ LAYERS = [
     {"tracking"},
     {"run", "export"},
     {"sweep", "following", "launchers", "screen", "conformance", "library"},
+    {"recipes"},
     {"cli"},
     {"__main__"},
 ]
@@ -140,6 +142,10 @@ def test_help_loads_neither_torch_nor_pandas_nor_hydra() -> None:
 @pytest.mark.parametrize("kind", ["losses", "models", "datasets", "metrics", "experiments"])
 def test_list_does_not_load_torch(kind: str) -> None:
     assert "torch" not in loaded_by(command("list", kind), "torch")
+
+
+def test_the_list_of_recipes_does_not_load_torch_or_hydra() -> None:
+    assert not loaded_by(command("reproduce", "--list"), "torch", "hydra", "vl_convert")
 
 
 def test_the_library_and_its_metrics_load_neither_torch_nor_pandas_nor_hydra() -> None:

@@ -15,6 +15,7 @@ from lossbench.cli.looking import check, diff, list_, runs, show
 from lossbench.cli.measuring import curve, evaluate
 from lossbench.cli.plotting import plot
 from lossbench.cli.reporting import report
+from lossbench.cli.reproducing import reproduce
 from lossbench.cli.training import train
 from lossbench.cli.usage import explain
 from lossbench.cli.verifying import verify
@@ -45,7 +46,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, report, plot, evaluate, curve, runs, show, diff, export, verify, check, completion):
+for verb in (train, report, plot, evaluate, curve, runs, show, diff, export, verify, check, reproduce, completion):
     app.command()(verb)
 app.command("list")(list_)
 app.command(hidden=True)(complete)

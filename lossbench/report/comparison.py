@@ -77,7 +77,7 @@ def with_differences(
     for i, base in enumerate(bases):
         if base is None:
             continue
-        pairs = _pairs(rows[i], base, refused)
+        pairs = paired_places(rows[i], base, refused)
         for j in range(len(shown)):
             compared[i, j] = len(comparisons)
             ours, theirs = rows[i].cells[j].values, base.cells[j].values
@@ -131,8 +131,14 @@ def _by_pair(rows: Sequence[Row], column: int, better: str | None) -> Array:
     return table
 
 
-def _pairs(row: Row, base: Row, refused: dict[str, list[tuple[Run, Run]]]) -> list[tuple[int, int]]:
-    """Positions of the runs of one seed that share all fingerprints; the others are added to `refused` by reason."""
+def paired_places(row: Row, base: Row, refused: dict[str, list[tuple[Run, Run]]]) -> list[tuple[int, int]]:
+    """Return the positions of the runs of one seed that share all fingerprints.
+
+    Args:
+        row: one row of a table.
+        base: another.
+        refused: is given the runs of one seed that cannot be paired, by why.
+    """
     pairs = []
     for i, ours in enumerate(row.runs):
         for j, theirs in enumerate(base.runs):

@@ -1,0 +1,164 @@
+"""A reproduction in words: a table for the terminal, a folder with a page for readers, a line of what is known."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lossbench.errors import ConfigError, one_line
+from lossbench.recipes.judging import Finding
+from lossbench.recipes.known import RECORD, in_words
+from lossbench.recipes.recipe import FAILS, HOLDS, OPEN, QUICK, Claim
+from lossbench.recipes.reproduction import Reproduction
+from lossbench.report import drawing, figures, render
+from lossbench.report.markdown import escaped
+from lossbench.report.notation import p_value
+from lossbench.report.page import page
+from lossbench.screen.drawing import aligned, folded
+from lossbench.store import Store
+
+HEADINGS = ("claim", "published", "ours", "95 % interval", "n", "p", "verdict")
+MARKS = {HOLDS: "✓", FAILS: "✗", OPEN: "?"}
+ABOUT_P = (
+    "The verdict goes by the 95 % interval: a claim holds where all of it lies as claimed, and does not where none of "
+    "it does. p is of the paired t-test and not corrected: the claims stood before the runs."
+)
+
+
+def for_terminal(reproduction: Reproduction, columns: int) -> str:
+    """Return the claims as a terminal shows them: a line each, and why where one is not testable."""
+    rows = [[MARKS[finding.verdict], *_cells(finding)[1:]] for finding in reproduction.findings]
+    lines = [f"{reproduction.recipe.name}: {reproduction.recipe.description}", ""]
+    body = aligned([["", *HEADINGS[1:]], *rows], left=1)
+    for line, finding in zip(body[1:], reproduction.findings, strict=True):
+        lines += folded(f"{finding.claim.says}", columns)
+        lines += [f"  {line}", *folded(f"({finding.why})", columns, "    ")] if finding.why else [f"  {line}"]
+    lines.insert(2, f"  {body[0]}")
+    lines += ["", *folded(_summary(reproduction), columns)]
+    return "\n".join(lines) + "\n"
+
+
+def write(reproduction: Reproduction, store: Store, folder: Path) -> list[Path]:
+    """Write a folder: README.md, reproduction.json, table.csv, report.html and the recipe's figures.
+
+    Args:
+        reproduction: what came of a recipe.
+        store: where its runs are.
+        folder: made where it is missing; files of the same names in it are replaced.
+
+    Returns:
+        The files.
+
+    Raises:
+        RequestError: if a figure cannot be drawn.
+    """
+    table, recipe = reproduction.table, reproduction.recipe
+    drawn: dict[str, bytes] = {}
+    captions: dict[str, str] = {}
+    for name, asked in recipe.figures.items():
+        drawing.check_ending(Path(name))
+        options = dict(asked)
+        width = str(options.pop("width", "page"))
+        sources = reproduction.run_ids if "where" not in options else ()
+        made, _ = figures.figure(figures.Request(**{"sources": sources, **options}), store)
+        drawn[name], captions[name] = drawing.draw(drawing.specification(made, width), Path(name).suffix), made.caption
+    contents: dict[str, bytes] = {
+        "README.md": _readme(reproduction, captions).encode(),
+        RECORD: (json.dumps(_record(reproduction), indent=1, ensure_ascii=False) + "\n").encode(),
+        "table.csv": render(table, "csv").encode(),
+        "report.html": page(table, store, command=reproduction.command, messages=reproduction.missing).encode(),
+        **drawn,
+    }
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder to write to")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        temporary = folder / f"{name}.tmp"
+        temporary.write_bytes(content)
+        temporary.replace(folder / name)
+    return [folder / name for name in contents]
+
+
+def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
+    recipe = reproduction.recipe
+    rows = [[escaped(cell) for cell in _cells(finding)] for finding in reproduction.findings]
+    rule = ["---", *["---:"] * (len(HEADINGS) - 2), "---"]
+    body = ["| " + " | ".join(row) + " |" for row in [HEADINGS, rule, *rows]]
+    reasons = list(dict.fromkeys(f"{f.claim.says}: {f.why}" for f in reproduction.findings if f.why))
+    scale = "" if reproduction.scale != QUICK else " **Quick scale: fewer epochs or seeds than the recipe's.**"
+    parts = [
+        f"# {escaped(recipe.description)}",
+        f"Source: {escaped(recipe.source)}.{scale}",
+        f"```sh\n{reproduction.command}\n```",
+        "\n".join(body),
+        f"{_summary(reproduction)} {ABOUT_P}",
+        *(["Not testable:\n\n" + "\n".join(f"* {escaped(one_line(reason))}" for reason in reasons)] if reasons else []),
+        *([f"What differs from the source: {escaped(' '.join(recipe.differs.split()))}"] if recipe.differs else []),
+        *(f"![{escaped(caption)}]({name})\n\n{escaped(caption)}." for name, caption in captions.items()),
+        render(reproduction.table, "markdown").rstrip("\n"),
+        f"The same as a page: [report.html](report.html); as numbers: [table.csv](table.csv), [{RECORD}]({RECORD}).",
+        f"{len(reproduction.run_ids)} runs, {reproduction.seconds:,.0f} s together. {reproduction.date}. "
+        + " ".join(f"{escaped(line)}." for line in reproduction.versions),
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n"
+
+
+def _summary(reproduction: Reproduction) -> str:
+    verdicts = [finding.verdict for finding in reproduction.findings]
+    return f"Of {len(verdicts)} claims {in_words(verdicts)}."
+
+
+def _cells(finding: Finding) -> list[str]:
+    claim = finding.claim
+    published = "–" if claim.published is None else _number(claim.published)
+    if claim.published is not None:
+        published += f" (± {_number((claim.high - claim.low) / 2)})"
+    interval = "–" if math.isnan(finding.low) else f"{_number(finding.low)} … {_number(finding.high)}"
+    ours = "–"
+    if not math.isnan(finding.value):
+        ours = f"× {_number(finding.value)}" if claim.ratio else _number(finding.value, signed=bool(claim.than))
+    return [claim.says, published, ours, interval, str(finding.n), p_value(finding.p), finding.verdict]
+
+
+def _number(value: float, *, signed: bool = False) -> str:
+    digits = 4 if abs(value) < 1 else 3 if abs(value) < 10 else 2
+    return f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _record(reproduction: Reproduction) -> dict[str, Any]:
+    return {
+        "recipe": reproduction.recipe.name,
+        "scale": reproduction.scale,
+        "date": reproduction.date,
+        "command": reproduction.command,
+        "seconds": round(reproduction.seconds, 1),
+        "versions": reproduction.versions,
+        "runs": reproduction.run_ids,
+        "missing": reproduction.missing,
+        "findings": [_finding(finding) for finding in reproduction.findings],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    claim: Claim = finding.claim
+    numbers = {key: getattr(finding, key) for key in ("n", "value", "low", "high", "p")}
+    return {
+        "says": claim.says,
+        "metric": claim.metric,
+        "calibration": claim.calibration,
+        "of": claim.of,
+        "than": claim.than,
+        "claimed": [_json(claim.low), _json(claim.high)],
+        "published": claim.published,
+        **{key: _json(value) for key, value in numbers.items()},
+        "verdict": finding.verdict,
+        "why": finding.why,
+    }
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,145 @@
+"""A recipe made again: its parts trained, its claims held against the runs."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lossbench.errors import DataError, RunError
+from lossbench.progress import Outcome
+from lossbench.recipes.judging import Finding, judge
+from lossbench.recipes.recipe import FAILS, FULL, QUICK, Recipe
+from lossbench.report import tabulate
+from lossbench.report.commands import in_hydras_grammar
+from lossbench.report.table import Table
+from lossbench.store import Store
+
+METRICS = ("accuracy", "nll", "ece", "confidence_gap")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of a recipe."""
+
+    recipe: Recipe
+    scale: str
+    command: str
+    findings: tuple[Finding, ...]
+    table: Table
+    run_ids: tuple[str, ...]
+    seconds: float  # of all runs together, wherever they were trained
+    versions: tuple[str, ...]  # and devices, that they were trained with
+    missing: tuple[str, ...] = ()  # what could not be trained, and why
+    date: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"))
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether a claim that could be tested does not hold."""
+        return any(finding.verdict == FAILS for finding in self.findings)
+
+    @property
+    def name(self) -> str:
+        """Of its folder below the results."""
+        return self.recipe.name if self.scale == FULL else f"{self.recipe.name}-{self.scale}"
+
+
+def reproduce(
+    recipe: Recipe,
+    overrides: Sequence[str],
+    *,
+    scale: str,
+    results_dir: Path,
+    config_dir: Path | None,
+    quiet: bool,
+    command: str,
+) -> Reproduction:
+    """Train what a recipe needs, but for what is finished, and judge its claims.
+
+    Args:
+        recipe: what to make again.
+        overrides: of the user's own, for each part: a device, a launcher.
+        scale: `full`, or `quick` with the recipe's overrides for that.
+        results_dir: where the runs go.
+        config_dir: a folder of the user's own configs.
+        quiet: show no progress.
+        command: that asked for it.
+
+    Raises:
+        RequestError: if what is asked for is wrong, or nothing of it can be trained for want of data.
+        RunError: if every run fails.
+    """
+    from lossbench import sweep
+
+    short = recipe.quick if scale == QUICK else ()
+    place = f"results_dir={in_hydras_grammar(str(results_dir))}"
+    outcomes: list[Outcome] = []
+    missing: list[str] = []
+    absent: DataError | None = None
+    asked_for = list(parts(recipe))
+    for number, (part, words) in enumerate(asked_for, 1):
+        if not quiet and len(asked_for) > 1:
+            print(f"{recipe.name}, part {number} of {len(asked_for)}: {part}", file=sys.stderr)
+        asked = [f"+experiment={recipe.name}", *words, *short, *overrides, place]
+        try:
+            outcomes += sweep.train(asked, config_dir=config_dir, force=False, quiet=quiet, retry_failed=True)
+        except DataError as error:
+            absent = error
+            missing.append(f"{part}: {error}" if part else str(error))
+    if absent is not None and not outcomes:
+        raise absent
+    missing += [f"{outcome.run_id} failed: {outcome.message}" for outcome in outcomes if outcome.status == "failed"]
+    store = Store(results_dir)
+    finished = [outcome.run_id for outcome in outcomes if outcome.status != "failed"]
+    run_ids = [name for name in _with_teachers(store, finished) if store.finished(name)]
+    if not run_ids:
+        raise RunError(f"no run of {recipe.name} has finished: {missing[0]}")
+    if recipe.pictures:
+        _keep_pictures(store, run_ids, config_dir)
+    frame, _ = store.frame()
+    frame = frame[frame["run"].isin(run_ids)].reset_index(drop=True)
+    why = "; ".join(missing)
+    environments = [store.environment(name) for name in run_ids]
+    return Reproduction(
+        recipe,
+        scale,
+        command,
+        findings=tuple(
+            judge(claim, frame, select=recipe.select, quick=scale == QUICK, missing=why) for claim in recipe.claims
+        ),
+        table=tabulate(frame, **{"metrics": METRICS, "select": recipe.select, "store": store, **recipe.report}),
+        run_ids=tuple(run_ids),
+        seconds=sum(environment["wall_seconds"] for environment in environments),
+        versions=tuple(dict.fromkeys(map(_made_with, environments))),
+        missing=tuple(missing),
+    )
+
+
+def parts(recipe: Recipe) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each part is called and its overrides, for one data set after the other."""
+    for dataset in recipe.datasets or ("",):
+        for part, words in recipe.parts.items():
+            yield " · ".join(filter(None, (dataset, part))), [*([f"dataset={dataset}"] if dataset else []), *words]
+
+
+def _with_teachers(store: Store, run_ids: Sequence[str]) -> list[str]:
+    names = []
+    for name in run_ids:
+        teacher = store.config(name).get("teacher")
+        names += [*([teacher["id"]] if teacher else []), name]
+    return list(dict.fromkeys(names))
+
+
+def _keep_pictures(store: Store, run_ids: Sequence[str], config_dir: Path | None) -> None:
+    from lossbench import pictures
+
+    pictures.keep_all(store, run_ids, config_dir)
+
+
+def _made_with(environment: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    device = environment.get("device_description") or environment["device"]
+    return f"{versions}; {environment['precision']} on {device}, {environment['threads']} threads"

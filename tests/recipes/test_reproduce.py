@@ -1,0 +1,160 @@
+"""`lossbench reproduce` end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import Lossbench, files_below, read_json, tree
+
+from lossbench.catalogue import conf_dir
+from lossbench.recipes.recipe import FAILS, HOLDS, OPEN
+
+RESULTS = Path(__file__).parent.parent.parent / "results"
+MINE = """# @package _global_
+# Does training help?
+defaults:
+  - override /dataset: wine
+  - override /model: linear
+  - override /loss: label_smoothing
+
+hydra:
+  sweeper:
+    params:
+      loss.epsilon: 0,0.3
+      seed: range(3)
+
+recipe:
+  source: nobody
+  quick: [epochs=2]
+  parts: {all of it: [], in vain: [optimizer.learning_rate=0.0001]}
+  figures:
+    sweep.svg: {kind: sweep, x: epsilon, metrics: [ece], where: [optimizer.learning_rate=0.1]}
+  claims:
+    - says: training helps
+      metric: accuracy
+      of: [loss.epsilon=0, optimizer.learning_rate=0.1]
+      than: [loss.epsilon=0, optimizer.learning_rate=0.0001]
+      above: 0
+    - {metric: accuracy, of: [loss.epsilon=0, optimizer.learning_rate=0.1], published: 0.97, within: 0.2}
+"""
+FALSE = "    - {says: no use, metric: accuracy, of: [loss.epsilon=0, optimizer.learning_rate=0.1], below: 0.2}\n"
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    path = tmp_path / "conf/experiment/mine.yaml"
+    path.write_text(MINE)
+    return path
+
+
+def test_a_recipe_is_trained_judged_and_written_down_and_the_second_time_nothing_is_trained(
+    lossbench: Lossbench, mine: Path, tmp_path: Path
+) -> None:
+    command = ("reproduce", "mine", "--config-dir", "conf", "epochs=5", "device=cpu")
+    first = lossbench(*command)
+    assert first.returncode == 0, first.stderr
+    assert "mine, part 2 of 2: in vain" in first.stderr
+    assert "Of 2 claims 2 hold." in first.stdout
+    made = tmp_path / "results/mine"
+    assert files_below(made) == ["README.md", "report.html", "reproduction.json", "sweep.svg", "table.csv"]
+    record = read_json(made / "reproduction.json")
+    assert [finding["verdict"] for finding in record["findings"]] == [HOLDS, HOLDS]
+    assert (record["scale"], len(record["runs"])) == ("full", 12)
+    readme = (made / "README.md").read_text()
+    assert "lossbench reproduce mine --config-dir conf epochs=5 device=cpu" in readme
+    assert "| training helps | –" in readme
+    before = tree(tmp_path / "results/runs")
+    again = lossbench(*command, "-q")
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert tree(tmp_path / "results/runs") == before
+
+    listed = lossbench("reproduce", "--list", "--config-dir", "conf").stdout
+    assert "Does training help? · 2 hold (full, " in listed
+    assert "smoothing_resnet" in listed
+    (made / "reproduction.json").write_text("{")
+    assert "cannot be read" in lossbench("reproduce", "--list", "--config-dir", "conf").stdout
+
+
+def test_a_claim_that_does_not_hold_is_exit_code_1_and_short_trainings_are_marked(
+    lossbench: Lossbench, mine: Path, tmp_path: Path
+) -> None:
+    mine.write_text(MINE + FALSE)
+    answer = lossbench("reproduce", "mine", "--config-dir", "conf", "--scale", "quick", "-q", "--results-dir", "other")
+    assert answer.returncode == 1, answer.stderr
+    record = read_json(tmp_path / "other/mine-quick/reproduction.json")
+    assert [finding["verdict"] for finding in record["findings"]] == [HOLDS, OPEN, FAILS]
+    assert "**Quick scale" in (tmp_path / "other/mine-quick/README.md").read_text()
+
+
+def test_what_needs_data_that_are_not_there_is_not_testable_and_the_rest_is(
+    lossbench: Lossbench, mine: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    claim = "    - {metric: accuracy, of: [dataset=image_folder], above: 0}\n"
+    mine.write_text(
+        MINE.replace("in vain: [opt", "folder: [dataset=image_folder, dataset.folder=empty], in vain: [opt") + claim
+    )
+    answer = lossbench("reproduce", "mine", "--config-dir", "conf", "epochs=3", "-q")
+    assert answer.returncode == 0, answer.stderr
+    last = read_json(tmp_path / "results/mine/reproduction.json")["findings"][-1]
+    assert last["verdict"] == OPEN
+    assert "folder: " in last["why"]
+    assert "empty" in last["why"]
+
+
+def test_where_no_data_are_there_at_all_it_is_the_request_that_is_wrong(lossbench: Lossbench, mine: Path) -> None:
+    answer = lossbench("reproduce", "mine", "--config-dir", "conf", "dataset=image_folder", "dataset.folder=nowhere")
+    assert answer.returncode == 2
+    assert "nowhere" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_where_every_run_fails_there_is_nothing_to_judge(lossbench: Lossbench, mine: Path) -> None:
+    answer = lossbench("reproduce", "mine", "--config-dir", "conf", "optimizer.learning_rate=1e30", "-q")
+    assert answer.returncode == 1
+    assert "no run of mine has finished" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nope",), "no recipe named 'nope'"),
+        (("epsilon_sweep",), "claims nothing to be held against"),
+        (("temperature_in_loss", "results_dir=x"), "say --results-dir"),
+        (("--list", "temperature_in_loss"), "--list goes without a name"),
+        (("temperature_in_loss", "epoch=3"), "no key 'epoch'"),
+        (("temperature_in_loss", "--config-dir", "nowhere"), "nowhere is not one"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_writes_nothing(
+    lossbench: Lossbench, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    answer = lossbench("reproduce", *arguments)
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_quick_recipe_made_again_says_what_the_results_say(lossbench: Lossbench, tmp_path: Path) -> None:
+    kept = read_json(RESULTS / "temperature_in_loss-quick/reproduction.json")
+    lossbench("reproduce", "temperature_in_loss", "--scale", "quick", "-q", "device=cpu")
+    made = read_json(tmp_path / "results/temperature_in_loss-quick/reproduction.json")
+    assert made["runs"] == kept["runs"]
+    for ours, theirs in zip(made["findings"], kept["findings"], strict=True):
+        assert ours["says"] == theirs["says"]
+        # Other processors round otherwise, which five epochs make a little more of.
+        assert ours["value"] == pytest.approx(theirs["value"], abs=0.005), ours["says"]
+        assert ours["n"] == theirs["n"]
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/reproduction.json")), ids=lambda path: path.parent.name)
+def test_what_the_results_claim_is_what_the_recipe_of_today_claims(path: Path) -> None:
+    from lossbench.recipes.recipe import recipe
+
+    record = json.loads(path.read_text())
+    today = [claim.says for claim in recipe(record["recipe"], [conf_dir()]).claims]
+    assert [finding["says"] for finding in record["findings"]] == today
