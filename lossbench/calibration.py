@@ -13,6 +13,7 @@ from lossbench.metrics.inputs import read
 from lossbench.metrics.temperature import best_temperature, optimal_temperature
 
 MAX_STEPS = 100  # of L-BFGS; most fits need 10 to 40
+LEAST = 1e-290  # probabilities below count as 0: between two of these a line may be too steep for a float
 
 
 def fit_temperature(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
@@ -150,7 +151,7 @@ class IsotonicCalibration:
 
     def __call__(self, logits: ArrayLike) -> NDArray[np.float64]:
         """Map logits, [N, K] or [N, K, H, W], to calibrated log-probabilities of the same shape, nats, float64."""
-        probs = np.exp(softmax(logits), order="F")  # a class at a time is read
+        probs = _probs(softmax(logits))
         for k, (before, after) in enumerate(self.curves):
             probs[:, k] = np.maximum(np.interp(probs[:, k], before, after), self.floor)
         probs /= probs.sum(axis=1, keepdims=True)
@@ -185,13 +186,20 @@ def fit_isotonic(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -
     predictions = read(logits, targets, ignore_index)
     log_probs, classes = predictions.log_probs, predictions.classes
     num_examples, num_classes = log_probs.shape
-    probs = np.exp(log_probs, order="F")
+    probs = _probs(log_probs)
     curves = []
     for k in range(num_classes):
         before, which, counts = np.unique(probs[:, k], return_inverse=True, return_counts=True)
         shares = np.bincount(which, weights=classes == k) / counts
         curves.append(_isotonic(before, shares, counts))
     return IsotonicCalibration(tuple(curves), 1 / (num_examples * num_classes))
+
+
+def _probs(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What isotonic regression reads, a class at a time."""
+    probs: NDArray[np.float64] = np.exp(log_probs, order="F")
+    probs[probs < LEAST] = 0.0
+    return probs
 
 
 def _isotonic(

@@ -61,8 +61,10 @@ def check(config: Config) -> Config:
     metrics.check_options(config["metrics"])
     for name, node in (config.get("tracker") or {}).items():
         _check_node(node, "tracker", f"tracker.{name}")
-        package = getattr(target_of(node, f"tracker.{name}"), "package", None)
-        check_installed(f"tracker={name}", name, package)
+        make = target_of(node, f"tracker.{name}")
+        check_installed(f"tracker={name}", name, getattr(make, "package", None))
+        if refuse := getattr(make, "check", None):
+            refuse(**values_of(node, make))
     if not (wants_teacher(config["loss"]) or learns_new_classes(config)):
         return {**config, "teacher": None}
     teacher = config["teacher"]

@@ -89,10 +89,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         The end of an error message, starting with `; `, or empty where nothing is known.
     """
     names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if nearest:
-        return f"; did you mean {nearest[0]}?"
+        # To difflib mpl is as near to smp as to mlp, which has its letters.
+        best = next((one for one in nearest if sorted(one) == sorted(name)), nearest[0])
+        return f"; did you mean {best}?"
     return f"; known: {', '.join(names)}" if 0 < len(names) <= MOST_NAMES else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 run` or `2 runs`, as messages have it."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from lossbench import calibration, checksums, curves, links, metrics
+from lossbench import beside, calibration, checksums, curves, links, metrics
 from lossbench.domains import Interval
 from lossbench.errors import ConfigError, DataError, StoreError, did_you_mean
 from lossbench.metrics.inputs import read
@@ -329,7 +329,8 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
         raise StoreError(f"{store.path(run_id) / 'metrics.json'} is damaged: {type(error).__name__} {error}") from error
     known = {option: value for option, value in recorded.items() if option in metrics.OPTIONS}
     again = measure(predictions, link, {**known, **options})
-    measured = {**again, "beside": {}} if mended else {**content, **again}  # nothing else of a damaged file
+    # Of a damaged file nothing else; what follows from the features that are kept is made again, too.
+    measured = {**again, "beside": _of_features(store, run_id)} if mended else {**content, **again}
     after = dict(_values(measured))
     set_before = {option: (recorded.get(option, math.nan), value) for option, value in measured["options"].items()}
     return Change(
@@ -348,9 +349,14 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
     )
 
 
-def _old_classes(config: Mapping[str, Any]) -> bool:
-    dataset = config.get("dataset")
-    return not isinstance(dataset, Mapping) or bool(dataset.get("old_classes"))
+def _of_features(store: Store, run_id: str) -> dict[str, float]:
+    if not store.keeps(run_id, "features"):
+        return {}
+    try:
+        return beside.tightness(store.arrays(run_id, "features"))
+    except (KeyError, TypeError, ValueError) as error:
+        path = store.path(run_id) / "features.npz"
+        raise StoreError(f"{path} is damaged: {error}; {checksums.remedy(path.name)}") from error
 
 
 def _lost(store: Store, run_id: str) -> dict[str, Any] | None:
@@ -366,7 +372,7 @@ def _lost(store: Store, run_id: str) -> dict[str, Any] | None:
         store.metrics(run_id)
     except StoreError as error:
         config, link = store.config(run_id), store.environment(run_id).get("link")
-        if link is None or config.get("teacher") or _old_classes(config):
+        if link is None or beside.is_lost_with_metrics(config):
             raise StoreError(f"{error}, and the predictions do not tell all that it held; {checksums.TRAIN}") from error
         return {"link": link, "options": config.get("metrics", {})}
     return None
@@ -386,10 +392,10 @@ def _check_can_be_mended(store: Store, run_id: str, content: Mapping[str, Any], 
         config = store.config(run_id)
         link: Any = content.get("link")
         loss: Any = config.get("loss")
-        dataset: Any = config.get("dataset")
-        told = isinstance(link, dict) and isinstance(loss, dict) and isinstance(dataset, dict)
-        beside = content.get("beside") or config.get("teacher") or (told and dataset.get("old_classes"))
-        if not told or beside or any(value != loss.get(key, value) for key, value in link.items() if key != "name"):
+        told = isinstance(link, dict) and isinstance(loss, dict)
+        held: Any = content.get("beside") or {}
+        more = not isinstance(held, dict) or {*held} - {*beside.TIGHTNESS} or beside.is_lost_with_metrics(config)
+        if not told or more or any(value != loss.get(key, value) for key, value in link.items() if key != "name"):
             raise StoreError(
                 f"{path} is not what the run wrote, and the predictions do not tell all that it held; {checksums.TRAIN}"
             ) from error

@@ -15,14 +15,13 @@ from lossbench.checking import target_of
 from lossbench.errors import ConfigError, RequestError, StoreError, one_line
 from lossbench.settings import written
 from lossbench.store import Store
-from lossbench.trackers import Tracker, check_installed
+from lossbench.trackers import PLACES, Tracker, check_installed
 from lossbench.tracking import told, told_epochs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = {"parquet": "runs.parquet", "csv": "runs.csv"}  # and where they go unless --output says
-PLACES = {"tensorboard": "directory", "mlflow": "uri"}  # what of a tracker --output sets
 
 
 def to_tracker(
@@ -33,7 +32,7 @@ def to_tracker(
     Args:
         store: where the runs are.
         ids: of the runs.
-        name: a key of PLACES.
+        name: a key of `lossbench.trackers.PLACES`.
         output: its folder, file or URI; None for what `tracker=NAME` takes.
         advance: called after each run.
 

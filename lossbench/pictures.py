@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lossbench import links
+from lossbench import beside, links
 from lossbench.build import forget_data
 from lossbench.data.dataset import Examples
 from lossbench.errors import ConfigError, RequestError
@@ -20,17 +20,19 @@ from lossbench.store import Store
 from lossbench.stored_model import StoredModel, load
 from lossbench.training import forward
 
-MAX_FEATURES = 2_000  # test examples, evenly spaced: a cloud of more points is no clearer
+MAX_FEATURES = 2_000  # examples of a split, evenly spaced: a cloud of more points is no clearer
 MAX_IMAGES = 6
 Arrays = dict[str, NDArray[Any]]
 
 
 def features(stored: StoredModel) -> Arrays:
-    """Return what the last linear layer of a classifier is given on test, and its weights.
+    """Return what the last linear layer of a classifier is given on test and on train, and its weights.
+
+    Training examples are taken as the data set holds them: with the labels trained on, and without augmentation.
 
     Returns:
-        `test_features`, float32 [N, D]; `test_targets`, int64 [N]; `templates`, float32 [K, D], the weights that each
-        class's logit is the product with.
+        `test_features` and `train_features`, float32 [N, D]; `test_targets` and `train_targets`, int64 [N];
+        `templates`, float32 [K, D], the weights that each class's logit is the product with.
 
     Raises:
         ConfigError: if the model's logits are not what its last linear layer gives.
@@ -39,24 +41,34 @@ def features(stored: StoredModel) -> Arrays:
     the templates of three classes.
     """
     layers = [module for module in stored.model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise _no_last_layer(stored)
+    arrays = {"templates": layers[-1].weight.detach().float().cpu().numpy()}
+    for split, of in (("test", stored.dataset.test), ("train", stored.dataset.train)):
+        chosen = _evenly_spaced(of, torch.arange(len(of)), MAX_FEATURES)
+        arrays[f"{split}_features"] = _given_to(layers[-1], stored, chosen).cpu().numpy()
+        arrays[f"{split}_targets"] = chosen.targets.cpu().numpy()
+    return arrays
+
+
+def _given_to(last: nn.Linear, stored: StoredModel, examples: Examples) -> Tensor:
+    """What a layer is given, float32 [N, D], if what it answers are the logits."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def note(layer: nn.Module, given: tuple[Tensor, ...], answer: Tensor) -> None:
         seen.append((given[0].float(), answer.float()))
 
-    examples = _evenly_spaced(stored.dataset.test, torch.arange(len(stored.dataset.test)), MAX_FEATURES)
-    if layers:
-        hook = layers[-1].register_forward_hook(note)
-        logits = forward(stored.model, examples.inputs.to(stored.device.name), stored.device)
-        hook.remove()
+    hook = last.register_forward_hook(note)
+    logits = forward(stored.model, examples.inputs.to(stored.device.name), stored.device)
+    hook.remove()
     if not seen or not torch.equal(torch.cat([answer for _, answer in seen]), logits):
-        name = stored.config["model"]["name"]
-        raise ConfigError(f"model={name} does not end in a linear layer, whose inputs would be the features to draw")
-    return {
-        "test_features": torch.cat([given for given, _ in seen]).cpu().numpy(),
-        "test_targets": examples.targets.cpu().numpy(),
-        "templates": layers[-1].weight.detach().float().cpu().numpy(),
-    }
+        raise _no_last_layer(stored)
+    return torch.cat([given for given, _ in seen])
+
+
+def _no_last_layer(stored: StoredModel) -> ConfigError:
+    name = stored.config["model"]["name"]
+    return ConfigError(f"model={name} does not end in a linear layer, whose inputs would be the features to draw")
 
 
 def examples(stored: StoredModel) -> Arrays:
@@ -88,6 +100,8 @@ def _evenly_spaced(examples: Examples, among: Tensor, count: int) -> Examples:
 def keep_all(store: Store, run_ids: Sequence[str], config_dir: Path | None = None) -> dict[str, str]:
     """Keep with each run what `lossbench plot features`, or of masks `lossbench plot panels`, draws.
 
+    The class tightness of the features goes beside the run's metrics.
+
     Args:
         store: where the runs are.
         run_ids: theirs.
@@ -106,7 +120,9 @@ def keep_all(store: Store, run_ids: Sequence[str], config_dir: Path | None = Non
                 if stored.dataset.test.masks:
                     store.save_arrays(run_id, "examples", examples(stored), of=version)
                 else:
-                    store.save_arrays(run_id, "features", features(stored), of=version)
+                    kept = features(stored)
+                    store.save_arrays(run_id, "features", kept, of=version)
+                    store.save_beside(run_id, beside.tightness(kept), of=version)
             except RequestError as error:
                 failed[run_id] = str(error)
             on_step()

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from lossbench.errors import WorkersError
+from lossbench.errors import WorkersError, counted
 
 STOPPED = "one of the processes that trained was asked to stop"
 LINE_EVERY = 5.0  # seconds between two lines about epochs
@@ -40,7 +40,7 @@ class Outcome:
         default_factory=dict, compare=False, repr=False
     )  # of the run; empty where another process trained it
     overrides: tuple[str, ...] = ()  # what made a claimed one, for when it comes to it again
-    untracked: Mapping[str, str] = field(default_factory=dict)  # what is to say of the trackers that failed, by name
+    untracked: Mapping[str, str] = field(default_factory=dict)  # what is to say of trackers that were not told of it
 
     def __float__(self) -> float:
         """The number that Hydra's optimising sweepers minimise."""
@@ -106,7 +106,7 @@ class _Counting(Silent):
 
     @property
     def count(self) -> str:
-        return f"{len(self.outcomes)}/{'?' if self.total is None else self.total}"
+        return f"{len(self.outcomes)}/{'? runs' if self.total is None else counted(self.total, 'run')}"
 
 
 class Lines(_Counting):
@@ -128,7 +128,7 @@ class Lines(_Counting):
     def run(self, run_id: str, epochs: int) -> None:
         """Say that a run begins."""
         self.run_id, self.spoken = run_id, time.monotonic()
-        self._say(f"{run_id}: {epochs} epochs")
+        self._say(f"{run_id}: {counted(epochs, 'epoch')}")
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Say how an epoch ended, unless something was said just now."""
@@ -153,7 +153,7 @@ class Lines(_Counting):
             each = (time.monotonic() - self.started) / trained
             left = f", about {duration(each * (self.total - len(self.outcomes)))} left"
         why = f": {outcome.message}" if outcome.message else ""
-        self._say(f"{outcome.run_id}: {outcome.status}{why} ({self.count} runs{left})")
+        self._say(f"{outcome.run_id}: {outcome.status}{why} ({self.count}{left})")
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -234,17 +234,17 @@ class Notebook(_Counting):
     def __exit__(self, *exception: Any) -> None:
         """Say how many runs there were, and which failed."""
         failed = [f"{outcome.run_id} failed: {outcome.message}" for outcome in self.outcomes if outcome.message]
-        self._say("\n".join([f"{self.count} runs in {duration(time.monotonic() - self.started)}", *failed]))
+        self._say("\n".join([f"{self.count} in {duration(time.monotonic() - self.started)}", *failed]))
 
     def run(self, run_id: str, epochs: int) -> None:
         """Say that a run begins."""
         self.run_id = run_id
-        self._say(f"{self.count} runs done; {run_id}")
+        self._say(f"{self.count} done; {run_id}")
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Say how an epoch ended, a few times a second at most."""
         if time.monotonic() - self.spoken >= NOTEBOOK_EVERY:
-            self._say(f"{self.count} runs done; {self.run_id}: epoch {_epoch(row, epochs)}")
+            self._say(f"{self.count} done; {self.run_id}: epoch {_epoch(row, epochs)}")
 
     def _say(self, text: str) -> None:
         self.spoken = time.monotonic()

@@ -8,11 +8,12 @@ import functools
 import math
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,19 @@ import torch
 from torch import nn
 
 import lossbench
-from lossbench import metrics, processes
+from lossbench import beside, processes
 from lossbench.build import Experiment, build
 from lossbench.checking import sources
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
+from lossbench.data.dataset import Dataset
 from lossbench.errors import CheckpointError, DivergedError, RunError, StoreError, TeacherError, WorkersError, one_line
 from lossbench.evaluation import measure
 from lossbench.identity import stored
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
 from lossbench.teacher import go_on_from, load_teacher, with_teacher
+from lossbench.trackers import PLACES
 from lossbench.tracking import Tracking
 from lossbench.training import State, Trained, fingerprint, step_flops, train
 
@@ -100,6 +103,8 @@ def execute(
         outcome = Outcome(name, "failed", _in_words(error, config, store), config=config)
     if outcome.status != "claimed":
         display.done(outcome)
+        for about, text in outcome.untracked.items():
+            display.note_once(about, text)
     return outcome
 
 
@@ -156,11 +161,20 @@ def _is_memory(error: Exception) -> bool:
 def _skipped(name: str, store: Store, config: Config) -> Outcome:
     try:
         store.record(name)
-        if lacks := {"fingerprints", "wall_seconds"} - {*store.environment(name)}:
+        environment = store.environment(name)
+        if lacks := {"fingerprints", "wall_seconds"} - {*environment}:
             raise StoreError(f"environment.json lacks {' and '.join(sorted(lacks))}")
-        return _outcome(name, "skipped", store.metrics(name), config)
+        without = [tracker for tracker in config.get("tracker") or {} if tracker not in environment.get("trackers", ())]
+        untracked = {f"{tracker} of finished runs": _untracked(tracker, config) for tracker in without}
+        return replace(_outcome(name, "skipped", store.metrics(name), config), untracked=untracked)
     except (StoreError, KeyError, TypeError) as error:
         raise RunError(f"it is finished but damaged ({error}); --force trains it again") from error
+
+
+def _untracked(tracker: str, config: Config) -> str:
+    results = "" if config["results_dir"] == "results" else f" --results-dir {shlex.quote(config['results_dir'])}"
+    how = f"lossbench export --to {tracker}{results} adds them" if tracker in PLACES else "--force trains them again"
+    return f"tracker {tracker} is not told of runs that were finished without it; {how}"
 
 
 def _check_not_failed(name: str, store: Store, retry: bool) -> None:
@@ -258,7 +272,8 @@ def _train(
             )
         # Within the block: what is trained is stored before it stops.
         wall_seconds = earlier + time.perf_counter() - started
-        return tracking.finish(keep(name, config, store, experiment, trained, wall_seconds, overrides))
+        told = [*tracking.trackers]
+        return tracking.finish(keep(name, config, store, experiment, trained, wall_seconds, overrides, told))
 
 
 def training_values(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -341,6 +356,7 @@ def keep(
     trained: Trained,
     wall_seconds: float,
     overrides: tuple[str, ...],
+    trackers: Sequence[str] = (),
     stacked: int = 1,
 ) -> Outcome:
     """Measure a run that is trained, and store it.
@@ -353,6 +369,7 @@ def keep(
         trained: what that gave.
         wall_seconds: that it took.
         overrides: what the user typed for this run.
+        trackers: that were told of it, by name.
         stacked: how many runs were trained as one model, this one among them.
     """
     predictions = {
@@ -361,8 +378,10 @@ def keep(
         "test_logits": trained.test_logits.numpy(),
         "test_targets": trained.test_targets.numpy(),
     }
-    beside = {**_of_the_teacher(config, store), **_old_and_new(predictions, experiment.dataset.old_classes)}
-    measured = {**measure(predictions, experiment.loss.link, config["metrics"]), "beside": beside}
+    measured = {
+        **measure(predictions, experiment.loss.link, config["metrics"]),
+        "beside": {**_of_the_teacher(config, store), **_of_classes(config, experiment.dataset, predictions)},
+    }
     store.commit(
         name,
         metrics=measured,
@@ -372,6 +391,7 @@ def keep(
             **_environment(config, experiment, trained, wall_seconds, overrides),
             "link": measured["link"],  # as metrics.json has it, which can be made again
             **({"stacked": stacked} if stacked > 1 else {}),
+            **({"trackers": [*trackers]} if trackers else {}),
         },
         weights=trained.weights,
     )
@@ -386,14 +406,11 @@ def _of_the_teacher(config: Config, store: Store) -> dict[str, float]:
     return {f"teacher_{metric}": test[metric] for metric in ("accuracy", "ece")}
 
 
-def _old_and_new(predictions: Mapping[str, Any], old_classes: int) -> dict[str, float]:
-    """The accuracy on the test examples of the old classes and on those of the new ones, among all classes."""
-    if not old_classes:
-        return {}
-    logits, targets = predictions["test_logits"], predictions["test_targets"]
-    parts = {"old_accuracy": targets < old_classes, "new_accuracy": targets >= old_classes}
-    # Every link keeps the order of the logits, so that accuracy needs none.
-    return {name: metrics.accuracy(logits[part], targets[part]) for name, part in parts.items() if part.any()}
+def _of_classes(config: Config, dataset: Dataset, predictions: Mapping[str, Any]) -> dict[str, float]:
+    """What a table says of groups of classes, which the predictions do not know."""
+    test = predictions["test_logits"], predictions["test_targets"]
+    shots = beside.by_shots(*test, dataset.class_counts.cpu()) if beside.is_long_tailed(config["dataset"]) else {}
+    return {**beside.old_and_new(*test, dataset.old_classes), **shots}
 
 
 def _outcome(name: str, status: str, measured: Mapping[str, Any], config: Config) -> Outcome:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from lossbench import checksums, claims, identity, index
 from lossbench.errors import CheckpointError, StoreError, one_line
-from lossbench.record import SCHEMA, SPLITS, Record, read_config, read_json, read_npz, record
+from lossbench.record import SCHEMA, SPLITS, Record, numbers, read_config, read_json, read_npz, record
 
 if TYPE_CHECKING:  # torch and pandas take a second each to import: only the methods that need them do
     import pandas as pd
@@ -280,6 +280,20 @@ class Store:
         """Replace the metrics of a finished run."""
         self._replace(run_id, "metrics.json", lambda path: _write(path, {**metrics, "schema": SCHEMA}), of)
 
+    def save_beside(self, run_id: str, values: Mapping[str, float], *, of: Version | None = None) -> None:
+        """Keep numbers beside the metrics of a finished run, in the place of those of the same names.
+
+        Raises:
+            StoreError: if its metrics are not what the run wrote; they would seem to be, with a new checksum.
+        """
+
+        def write(path: Path) -> None:  # read here, where nobody else adds to it
+            self.check(run_id, "metrics.json")
+            kept = self.metrics(run_id)
+            _write(path, {**kept, "beside": {**numbers(kept.get("beside", {}), "beside"), **values}})
+
+        self._replace(run_id, "metrics.json", write, of)
+
     def save_shift(self, run_id: str, content: Mapping[str, Any], *, of: Version | None = None) -> None:
         """Keep with a finished run what its model says of other data than it was made for, beside what is kept."""
 
@@ -452,9 +466,8 @@ class Store:
         Returns:
             A row per run × split × calibration: `run`, `split`, `calibration`, the config with dotted keys
             (`loss.epsilon`), the fingerprints (`fingerprint.split`), the metrics by name, `temperature`, the fitted
-            one, for a student `teacher_accuracy` and `teacher_ece`, with old classes `old_accuracy` and
-            `new_accuracy`; and lines that say which folders could not be read and why, and how many runs have failed or
-            were interrupted.
+            one, what metrics.json has `beside` them (`lossbench.report.table.BESIDE`); and lines that say which
+            folders could not be read and why, and how many runs have failed or were interrupted.
         """
         read, skipped = index.records(self.runs, self.run_ids(), self.record)
         foreign = [path.name for path in _inside(self.runs) if not path.is_dir() and not path.name.startswith(".")]

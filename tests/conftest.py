@@ -17,8 +17,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The longest file first, so that no worker is left with it alone at the end.
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    # The longest files first, so that no worker is left with one alone at the end.
+    items.sort(key=lambda item: item.path.name not in ("test_readme.py", "test_pages.py"))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):

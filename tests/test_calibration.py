@@ -207,6 +207,15 @@ def test_classes_that_isotonic_regression_all_rules_out_are_equally_likely():
     np.testing.assert_allclose(np.exp(fitted(np.log([[0.3, 0.3, 0.4]]))), 1 / 3)
 
 
+def test_isotonic_regression_stands_probabilities_that_are_next_to_0():
+    """From 4e-323 to 1e-322 the line to a share of 1 would rise by 1 / 6e-323, which no float holds: both count as 0.
+
+    Class 0 is then 1 of 2 examples at 0, and class 1 is 1 of 2 at 1: a half each.
+    """
+    fitted = fit_isotonic(np.log([[4e-323, 1.0], [1e-322, 1.0], [0.9, 0.1]]), [1, 0, 0])
+    assert np.exp(fitted(np.log([[7e-323, 1.0]]))) == pytest.approx(np.array([[0.5, 0.5]]))
+
+
 def test_without_its_floor_isotonic_regression_is_scikit_learns():
     class Stored(ClassifierMixin, BaseEstimator):
         """A classifier whose inputs are its probabilities."""

@@ -99,10 +99,11 @@ def test_a_file_is_not_replaced_while_another_process_trains_the_run_again(store
     "write",
     [
         lambda store, version: store.save_metrics(NAME, {}, of=version),
+        lambda store, version: store.save_beside(NAME, {}, of=version),
         lambda store, version: store.save_shift(NAME, {}, of=version),
         lambda store, version: store.save_arrays(NAME, "features", {}, of=version),
     ],
-    ids=["metrics", "shift", "features"],
+    ids=["metrics", "beside", "shift", "features"],
 )
 def test_what_was_computed_from_a_run_is_not_written_into_a_later_one(
     store: Store, write: Callable[[Store, Version], None]

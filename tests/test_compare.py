@@ -227,6 +227,7 @@ def test_classes_are_the_labels_in_order_and_splits_that_are_given_stay() -> Non
         (([[1.0], [2.0]], [[0], [1]]), r"got \[2, 1\]: y.ravel\(\)"),
         (([[1.0], [2.0]], [[0, 1], [1, 0]]), r"y.argmax\(1\)"),
         (([[1.0], [2.0]], [0.5, 1.0]), "for a regression"),
+        (([[1.0], [2.0]], [0.0, float("nan")]), r"data: targets\[1\] is nan; leave out what has no label"),
         ((np.zeros((10, 1)), np.arange(10)), "10 different labels of 10 examples are no classes"),
         (([[1.0], [2.0]], np.array(["a", 1], object)), "of one kind"),
         (([[1.0], [2.0]], [0]), "one for each of the 2 inputs"),
@@ -261,11 +262,16 @@ def test_data_that_are_none_are_refused_in_words(data: Any, message: str) -> Non
         ({"losses": {"x": functools.partial(cross_entropy, torch.zeros(2, 2))}}, "of keyword arguments"),
         ({"losses": {"x": lambda z, t: (z.sum(1), t)}}, "loss=x must return a scalar tensor; got tuple"),
         ({"losses": {"x": lambda z, t: z.nowhere}}, "loss=x fails on two examples: AttributeError"),
+        ({"losses": {"x": lambda z, t, w: z.sum()}}, r"losses\['x'\] may need logits and targets alone; it needs w"),
+        ({"losses": {"x": lambda z, t, *, w: z.sum()}}, "it needs w, too: give that by functools.partial"),
+        ({"losses": {"x": nn.ConstantPad1d}}, "it needs padding and value, too"),
         ({"model": nn.Linear(2, 2)}, "got a Linear that is made"),
+        ({"model": nn.Linear}, r"model must take \(input_shape, num_classes\), or nothing; called with \(\(2,\), 2\)"),
         ({"model": lambda shape: nn.Linear(2, 2)}, r"model must take \(input_shape, num_classes\), or nothing"),
         ({"model": lambda: nn.Linear(2, 3)}, r"must give logits \[2, 2\] for 2 examples; got \[2, 3\]"),
         ({"model": lambda: "mlp"}, "it gave a str, not a torch.nn.Module"),
         ({"model": "mlpp"}, "did you mean mlp"),
+        ({"model": "mpl"}, r"did you mean mlp\?"),  # and not smp, which is as near: two letters of three, in order
         ({"data": "digit"}, "did you mean digits"),
         ({"seeds": 0}, "seeds must be how many"),
         ({"seeds": [0.5]}, "seeds must be how many"),
@@ -361,6 +367,16 @@ def test_trackers_write_below_the_folder_that_the_runs_are_kept_in(tmp_path: Pat
     kept = tmp_path / "it's kept, here"
     found = quick({"plain": cross_entropy}, seeds=1, results_dir=kept, overrides=[*ONE_THREAD, "tracker=tensorboard"])
     assert [path.name for path in (kept / "tensorboard").iterdir()] == list(found.run_ids)
+
+
+def test_without_such_a_folder_a_tracker_is_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"give results_dir, or overrides=\['tracker.tensorboard.directory=…'\]"):
+        quick({"plain": cross_entropy}, seeds=1, overrides=[*ONE_THREAD, "tracker=tensorboard"])
+    assert list(tmp_path.iterdir()) == []
+    said = [*ONE_THREAD, "tracker=tensorboard", "tracker.tensorboard.directory=events"]
+    found = quick({"plain": cross_entropy}, seeds=1, overrides=said)
+    assert [path.name for path in (tmp_path / "events").iterdir()] == list(found.run_ids)
 
 
 def test_the_folder_of_a_comparison_goes_with_it() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 from support import Lossbench
 from test_imports import command, loaded_by
 
 from lossbench.cli.completing import SCRIPTS
+from lossbench.cli.plotting import Kind
+from lossbench.record import SCHEMA
+from lossbench.report.figures import KINDS
 
 # What bash does at TAB: words broken at = and :, as readline does, and the position of the last.
 BASH = r"""
@@ -142,6 +148,73 @@ def test_runs_are_completed_from_the_results_that_are_named(lossbench: Lossbench
     assert lossbench("complete", "--", "lossbench diff --results-dir other wi").stdout.split() == ["wine-c"]
 
 
+RUNS = (
+    ("focal", {"gamma": 1.0, "class_weights": [1.0, 2.5]}, 0),
+    ("focal", {"gamma": 2.5, "class_weights": [1.0, 2.5]}, 1),
+    ("dice", {}, 0),
+)
+
+
+def write_runs(runs: Path) -> None:
+    """What a report reads of three runs, of two losses and two seeds."""
+    values = {"raw": {"nll": 1.0, "ece": 0.1}, "temperature_scaled": {"nll": 0.9, "ece": 0.0}}
+    metrics = {"val": values, "test": values, "temperature": 1.0, "options": {}, "beside": {}, "schema": SCHEMA}
+    for number, (loss, settings, seed) in enumerate(RUNS):
+        config = {
+            "dataset": {"name": "wine"},
+            "model": {"name": "mlp"},
+            "loss": {"name": loss, **settings},
+            "seed": seed,
+        }
+        (runs / f"run-{number}").mkdir(parents=True)
+        (runs / f"run-{number}/config.yaml").write_text(yaml.safe_dump({**config, "device": {"precision": "fp32"}}))
+        (runs / f"run-{number}/metrics.json").write_text(json.dumps(metrics))
+        (runs / f"run-{number}/environment.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("line", "candidates"),
+    [
+        ("report --metrics ", ["nll", "ece"]),
+        ("report --metrics nll,e", ["nll,ece"]),
+        ("evaluate --metrics e", ["ece"]),
+        ("report --select n", ["nll"]),
+        ("report --ranks n", ["nll"]),
+        ("report --calibration raw,t", ["raw,temperature_scaled"]),
+        ("plot sweep --calibration r", ["raw"]),
+        # What no two runs differ in is no filter, but for the three that everyone asks for.
+        ("report --where ", ["dataset=", "model=", "loss=", "loss.gamma=", "seed="]),
+        ("runs --where loss=", ["loss=focal", "loss=dice"]),
+        ("report --where loss=focal,d", ["loss=focal,dice"]),
+        ("report --baseline loss.gamma=", ["loss.gamma=1", "loss.gamma=2.5"]),
+        ("report --where loss.nothing=", []),
+        ("report --rows loss,s", ["loss,seed"]),
+        ("report --sort e", ["ece"]),
+        ("plot sweep --x loss.", ["loss.gamma"]),
+        ("report --results-dir nowhere --where ", []),
+        ("report --results-dir nowhere --metrics bri", ["brier_score"]),
+        ("plot --title ", []),
+    ],
+)
+def test_values_of_options_are_completed_by_what_there_is_in_the_runs(
+    line: str, candidates: list[str], lossbench: Lossbench, tmp_path: Path
+) -> None:
+    write_runs(tmp_path / "results/runs")
+    assert sorted(lossbench("complete", "--", f"lossbench {line}").stdout.split()) == sorted(candidates)
+
+
+def test_recipes_are_completed(lossbench: Lossbench, tmp_path: Path) -> None:
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    claims = [{"says": "it is good", "metric": "accuracy", "of": "loss=focal", "above": 0.5}]
+    recipe = {"recipe": {"source": "us", "claims": claims}}
+    (tmp_path / "conf/experiment/my_own.yaml").write_text(yaml.safe_dump(recipe))
+    assert lossbench("complete", "--", "lossbench reproduce --config-dir conf my_").stdout.split() == ["my_own"]
+
+
+def test_the_kinds_of_figures_are_those_that_are_drawn() -> None:
+    assert get_args(Kind) == tuple(KINDS)
+
+
 def test_a_loss_of_ones_own_is_completed(lossbench: Lossbench, tmp_path: Path) -> None:
     (tmp_path / "conf/loss").mkdir(parents=True)
     (tmp_path / "conf/loss/my_own.yaml").write_text("_target_: lossbench.losses.brier\n")
@@ -157,4 +230,5 @@ def test_completion_prints_the_script_of_a_shell(shell: str, lossbench: Lossbenc
 
 
 def test_a_tab_loads_neither_torch_nor_pandas_nor_scipy() -> None:
-    assert not loaded_by(command("complete", "--", "lossbench train loss=focal loss."), "torch", "pandas", "scipy")
+    for line in "train loss=focal loss.", "report --where ", "plot tr":
+        assert not loaded_by(command("complete", "--", f"lossbench {line}"), "torch", "pandas", "scipy")

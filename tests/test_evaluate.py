@@ -122,7 +122,7 @@ def test_a_damaged_run_is_named_and_left_alone_and_the_others_go_on(lossbench: L
     assert faults[0].endswith("predictions.npz is missing")
     assert "predictions.npz is not what the run wrote" in faults[1]
     assert "val logits row 2 is not finite" in faults[2]
-    assert faults[3] == "3 of 4 runs could not be measured and are as they were"
+    assert faults[3] == "3 of 4 runs could not be measured, and nothing is changed there"
     assert [(run / "metrics.json").read_bytes() for run in (missing, broken, infinite)] == before
     assert read_json(whole / "metrics.json")["options"]["n_bins"] == 5
 
@@ -187,11 +187,14 @@ def test_a_curve_of_a_run_or_a_file_is_a_table_for_a_figure(lossbench: Lossbench
             assert len(list(csv.DictReader(io.StringIO(answer.stdout)))) > 1
     bins = json.loads(lossbench("curve", "reliability", "their.npz", "--equal-mass", "--format", "json").stdout)
     assert sum(bins["n"]) == 200
+    printed = lossbench("curve", "reliability", "their.npz", "-o", "-")
+    assert printed.stdout == lossbench("curve", "reliability", "their.npz").stdout != ""
     swept = lossbench("curve", "temperature", "their.npz", "--temperatures", "0.5:5:10", "-o", "sweep.csv")
     assert (swept.returncode, swept.stdout) == (0, "")
     points = list(csv.DictReader(io.StringIO((tmp_path / "sweep.csv").read_text())))
     assert len(points) == 10 + 3
     assert {row["point"] for row in points} == {"", "raw", "fitted", "optimum"}
+    assert not (tmp_path / "-").exists()
 
 
 @pytest.mark.parametrize(

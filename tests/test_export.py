@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def test_an_export_shows_what_the_tracker_would_have_shown_and_a_second_one_noth
 ) -> None:
     assert lossbench("train", *QUICK, "seed=0,1").returncode == 0
     database, answer = tmp_path / "results/mlflow.db", lossbench("export", "--to", "mlflow")
-    assert (answer.returncode, answer.stdout) == (0, "2 of 2 finished runs are in mlflow\n")
+    assert (answer.returncode, answer.stdout) == (0, "mlflow shows 2 of 2 finished runs\n")
     first = mlflow_runs(database)
     assert lossbench("export", "--to", "mlflow").returncode == 0
     second = mlflow_runs(database)
@@ -83,12 +84,29 @@ def test_a_table_has_a_row_for_each_run_split_and_calibration(lossbench: Lossben
         assert row["brier_score"].tolist() == [read_json(folder / "metrics.json")["val"]["isotonic"]["brier_score"]]
 
 
+def test_a_dash_prints_a_csv_and_is_refused_for_what_nobody_reads(lossbench: Lossbench, tmp_path: Path) -> None:
+    assert lossbench("train", *QUICK).returncode == 0
+    printed = lossbench("export", "--to", "csv", "-o", "-")
+    assert len(pd.read_csv(io.StringIO(printed.stdout))) == 2 * 4
+    for to in ("parquet", "mlflow", "tensorboard"):
+        said = f"lossbench: --output - prints, and --to {to} is not to be read: name where it goes\n"
+        answer = lossbench("export", "--to", to, "-o", "-")
+        assert (answer.returncode, answer.stdout, answer.stderr) == (2, "", said)
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_one_run_is_not_called_runs(lossbench: Lossbench) -> None:
+    trained = lossbench("train", *QUICK[:-1], "epochs=1").stderr
+    assert (": 1 epoch\n" in trained, "(1/1 run)" in trained) == (True, True), trained
+    assert lossbench("export", "--to", "tensorboard").stdout == "tensorboard shows 1 of 1 finished run\n"
+
+
 def test_a_damaged_run_is_named_and_the_others_are_exported(lossbench: Lossbench, tmp_path: Path) -> None:
     assert lossbench("train", *QUICK, "seed=0,1").returncode == 0
     damaged, whole = run_folders(tmp_path)
     (damaged / "history.csv").write_text("nothing\n")
     answer = lossbench("export", "--to", "tensorboard")
-    assert (answer.returncode, answer.stdout) == (1, "1 of 2 finished runs are in tensorboard\n")
+    assert (answer.returncode, answer.stdout) == (1, "tensorboard shows 1 of 2 finished runs\n")
     assert answer.stderr == f"{damaged.name}: results/runs/{damaged.name}/history.csv has no epoch\n"
     assert [path.name for path in (tmp_path / "results/tensorboard").iterdir()] == [whole.name]
 
@@ -117,7 +135,7 @@ def test_a_strange_run_is_named_and_the_others_are_exported(
     monkeypatch.setattr(tracking, "reliability_figure", no_figure)
     monkeypatch.setattr(TensorBoard, "begin", refuse)
     answer = lossbench("export", "--to", "tensorboard")
-    assert (answer.returncode, answer.stdout) == (1, "1 of 6 finished runs are in tensorboard\n")
+    assert (answer.returncode, answer.stdout) == (1, "tensorboard shows 1 of 6 finished runs\n")
     said = (
         "environment.json: versions must be a mapping",
         "environment.json: overrides must be a list of texts",
@@ -133,7 +151,7 @@ def test_a_strange_run_is_named_and_the_others_are_exported(
     ("arguments", "said"),
     [
         (["--to", "parket"], "no --to 'parket'; did you mean parquet? (lossbench export --help)"),
-        ([], "--TO is missing: one of tensorboard, mlflow, parquet, csv (lossbench export --help)"),
+        ([], "--to is missing: one of tensorboard, mlflow, parquet, csv (lossbench export --help)"),
         (["--to", "csv", "-o", "kept.csv"], "--output kept.csv is there already; remove it, or choose another name"),
         (["--to", "csv", "-o", "kept.csv/a"], "--output kept.csv/a cannot be written: {here}/kept.csv is no folder"),
         (["--to", "csv", "-o", "results"], "--output must name a file; results is a folder"),

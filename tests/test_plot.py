@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,25 @@ def test_every_kind_is_drawn_of_stored_runs(trained: Lossbench, tmp_path: Path) 
     picture = (tmp_path / "panels.svg").read_text()
     assert picture.count("<image") == 4 * 6
     assert all(f">{name}<" in picture for name in ("background", "square", "disc"))
+
+
+def test_features_are_drawn_of_test_or_of_train_and_the_caption_has_their_tightness(
+    trained: Lossbench, tmp_path: Path
+) -> None:
+    # wine has 178 examples: 36 are of test; of train 127, and all are of the three classes that are drawn.
+    trained("evaluate", "--pictures")
+    for split, count in (("test", 36), ("train", 127)):
+        answer = trained("plot", "features", "--split", split, "-o", "a.json")
+        caption = answer.stderr.splitlines()[-1]
+        assert caption.startswith(
+            f"wine · linear · label_smoothing · {split} split · first seed; features in the plane"
+        )
+        assert len(json.loads((tmp_path / "a.json").read_text())["datasets"]["points"]) == 2 * count
+        # A linear model's features are its inputs, and both losses have the same.
+        first, second = re.findall(r"ε=[0.1]+ (0\.\d{3} \(train 0\.\d{3}\))", caption)
+        assert first == second
+    alone = trained("plot", "features", "--where", "loss.epsilon=0.1", "-o", "a.json").stderr.splitlines()[-1]
+    assert alone.endswith(f"templates; class tightness {first}")
 
 
 def test_rows_are_those_of_the_report_with_their_numbers(trained: Lossbench, tmp_path: Path) -> None:
@@ -97,7 +117,7 @@ def test_files_of_logits_are_drawn_and_their_names_are_escaped(lossbench: Lossbe
 
 
 WRONG = [
-    (["reliabilty"], "no figure named 'reliabilty'; did you mean reliability?"),
+    (["reliabilty"], "no kind 'reliabilty'; did you mean reliability? (lossbench plot --help)"),
     (["reliability", "-o", "a.jpg"], "a figure ends in .svg, .pdf, .png, .json; got a.jpg"),
     (["training", "--calibration", "raw"], "--calibration is for reliability, "),
     (["scatter", "--metrics", "accuracy"], "--metrics of a scatter plot are two"),
@@ -109,6 +129,9 @@ WRONG = [
     (["reliability", "mine.npz", "--where", "seed=0"], "files of logits go without runs, --where and --select"),
     (["sweep", "--select", "nll"], "--select is for reliability, "),
     (["reliability", "mine.npz"], "mine.npz is not there"),
+    (["reliability", "--split", "train"], "--split of reliability must be test or val; got train"),
+    (["features", "--split", "val"], "--split of features must be test or train; got val"),
+    (["panels", "--split", "test"], "--split is for reliability, sweep, risk_coverage"),
     (["panels"], "panels are of masks, and wine has none; lossbench plot features draws its classes"),
     (
         ["features", "--classes", "0,1"],

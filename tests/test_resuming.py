@@ -18,7 +18,7 @@ from torch import Tensor
 from lossbench import checking, run
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import run_id
-from lossbench.errors import CheckpointError, DivergedError
+from lossbench.errors import CheckpointError, DivergedError, counted
 from lossbench.store import Store
 from lossbench.training import State
 
@@ -82,7 +82,7 @@ def test_a_run_whose_data_and_loss_changed_does_not_go_on(
     (tmp_path / f"{module}.py").write_text(MINE.format("2 * cross_entropy(logits, targets)"))
     answer = lossbench(*command, "-q")
     assert answer.returncode == 1
-    assert f"{runs} of {runs} runs failed" in answer.stderr
+    assert f"{runs} of {counted(runs, 'run')} failed" in answer.stderr
     said = f"{module}.mine and dataset.file and its data changed since it was interrupted; --force trains it anew\n"
     assert answer.stderr.count(said) >= runs
 

@@ -314,13 +314,18 @@ def test_a_server_that_does_not_answer_is_not_asked_again_at_once(monkeypatch: p
         shown_in(uri, "")
 
 
-def test_a_tracker_whose_place_cannot_be_written_stops_no_run(lossbench: Lossbench, tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    places = ("tracker.tensorboard.directory=taken", "tracker.mlflow.uri=sqlite:///taken/mlflow.db")
-    answer = lossbench("train", *QUICK, BOTH, *places)
-    assert answer.returncode == 0
-    for name in ("tensorboard", "mlflow"):
-        assert answer.stderr.count(f"tracker {name} failed, training goes on without it") == 1
+def test_runs_that_were_finished_without_a_tracker_are_named_once_until_it_is_told(
+    lossbench: Lossbench, tmp_path: Path
+) -> None:
+    assert lossbench("train", *QUICK, "seed=0,1", "tracker=tensorboard").returncode == 0
+    said = "tracker mlflow is not told of runs that were finished without it; lossbench export --to mlflow adds them"
+    for launcher in (), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"):
+        again = lossbench("train", *QUICK, "seed=0,1", BOTH, *launcher)
+        assert [line for line in again.stderr.splitlines() if "tracker" in line] == [said], again.stderr
+    assert "tracker" not in lossbench("train", *QUICK, "seed=0,1", "tracker=tensorboard").stderr
+    own = write_failing(tmp_path)
+    told = lossbench("train", *own, *QUICK, "tracker=failing", "results_dir=./results").stderr
+    assert "tracker failing is not told of runs that were finished without it; --force trains them again\n" in told
 
 
 def test_nothing_is_written_into_a_folder_that_is_a_link(lossbench: Lossbench, tmp_path: Path) -> None:
@@ -356,6 +361,42 @@ def test_a_wrong_tracker_is_one_line_exit_2_and_nothing_written(
     answer = lossbench("train", *QUICK, *overrides)
     assert (answer.returncode, answer.stderr) == (2, f"lossbench: {said}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "said"),
+    [
+        (
+            "mlflow.uri",
+            "htp://there",
+            "must be sqlite:///FILE, or that of a server such as http://HOST:PORT; got 'htp://",
+        ),
+        (
+            "mlflow.uri",
+            "runs.db",
+            "must be sqlite:///FILE, or that of a server such as http://HOST:PORT; got 'runs.db'",
+        ),
+        ("mlflow.uri", "sqlite:///taken/a.db", "must be in a folder to write to; {here}/taken is not one"),
+        ("mlflow.uri", "sqlite:///folder", "must name a file; folder is a folder"),
+        ("tensorboard.directory", "taken", "must be in a folder to write to; {here}/taken is not one"),
+        ("tensorboard.directory", "taken/events", "must be in a folder to write to; {here}/taken is not one"),
+    ],
+)
+def test_a_place_where_a_tracker_cannot_write_is_refused_before_any_training(
+    lossbench: Lossbench, tmp_path: Path, key: str, place: str, said: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "folder").mkdir()
+    answer = lossbench("train", *QUICK, BOTH, f"tracker.{key}={place}")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"lossbench: tracker.{key} {said.replace('{here}', str(tmp_path))}")
+    assert answer.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "taken"]
+
+
+@pytest.mark.parametrize("uri", ["https://there", "mysql+pymysql://user@there/runs", "databricks"])
+def test_a_server_is_not_asked_before_there_is_something_to_show(uri: str) -> None:
+    MLflow.check(uri)
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def test_damage_to_any_file_is_one_line_that_names_it(
     else:
         path.write_bytes(b"")
     answer = lossbench("verify", A)
-    assert (answer.returncode, answer.stdout) == (0, "1 finished runs verified: none damaged\n")
+    assert (answer.returncode, answer.stdout) == (0, "1 finished run verified: none damaged\n")
     answer = lossbench("verify", B)
     assert answer.returncode == 1
     line, last = answer.stdout.splitlines()
@@ -101,7 +101,7 @@ def test_damage_to_any_file_is_one_line_that_names_it(
     )
     again = "lossbench evaluate makes it again from the predictions"
     assert line.endswith(f"; {again if name == 'metrics.json' else 'train it again with --force'}")
-    assert last == "1 finished runs verified: 1 damaged"
+    assert last == "1 finished run verified: 1 damaged"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_of_a_run_without_checksums_what_cannot_be_read_is_named(
 ) -> None:
     older(store.path(B))
     store.frame()
-    uncompared = "1 of the runs have no checksums, as those of earlier versions: read, and not compared\n"
+    uncompared = "no checksums of 1 run, as of those of earlier versions: read, and not compared\n"
     assert lossbench("verify").stdout == uncompared + OK
     (store.path(B) / name).write_bytes(content)
     answer = lossbench("verify", B)

@@ -50,7 +50,7 @@ complete --command lossbench --no-files --arguments '(__lossbench)'
 def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(help="Which shell.")],
 ) -> None:
-    """Print what makes TAB complete verbs, options, overrides and runs in a shell.
+    """Print what makes TAB complete verbs, options and their values, overrides and runs in a shell.
 
     In ~/.bashrc or ~/.zshrc: eval "$(lossbench completion bash)", or zsh, after compinit there. In
     ~/.config/fish/config.fish: lossbench completion fish | source
@@ -85,8 +85,11 @@ def _candidates(root: Any, words: Sequence[str], begun: str) -> Iterable[str]:
     if verb not in verbs:
         return []
     options = {name: one for one in verbs[verb].params for name in one.opts if name.startswith("-")}
+    values = {one.name: typed[typed.index(name) + 1] for name, one in options.items() if name in typed[:-1]}
+    results = Path(values.get("results_dir", "results"))
     if typed and typed[-1] in options and not options[typed[-1]].is_flag:
-        return _choices(options[typed[-1]], root)
+        option = options[typed[-1]]
+        return _choices(option, root) or _of_runs(option.name, begun, results)
     if begun.startswith("-"):
         return [*(name for name in options if name.startswith("--")), "--help"]
     arguments = [one for one in verbs[verb].params if one.param_type_name == "argument"]
@@ -98,8 +101,8 @@ def _candidates(root: Any, words: Sequence[str], begun: str) -> Iterable[str]:
     if not arguments:
         return []
     argument = arguments[min(len(given), len(arguments) - 1)]
-    values = {one.name: typed[typed.index(name) + 1] for name, one in options.items() if name in typed[:-1]}
-    return _choices(argument, root) or _of(argument.name, verb, given, begun, values)
+    own = Path(values["config_dir"]) if "config_dir" in values else None
+    return _choices(argument, root) or _of(argument.name, verb, given, begun, own, results)
 
 
 def _choices(parameter: Any, root: Any) -> list[str]:
@@ -107,11 +110,11 @@ def _choices(parameter: Any, root: Any) -> list[str]:
     return [item.value for item in parameter.shell_complete(root, "") if item.type == "plain"]
 
 
-def _of(name: str, verb: str, given: Sequence[str], begun: str, values: Mapping[str, str]) -> Iterable[str]:
+def _of(name: str, verb: str, given: Sequence[str], begun: str, own: Path | None, results: Path) -> Iterable[str]:
     """Return what an argument could be, by its name."""
     from lossbench import catalogue
 
-    own = Path(values["config_dir"]) if "config_dir" in values else None
+    folders = [*filter(None, [own]), catalogue.conf_dir()]
     if name == "overrides":
         from lossbench import config
 
@@ -124,12 +127,50 @@ def _of(name: str, verb: str, given: Sequence[str], begun: str, values: Mapping[
             chosen = [f"loss={given[0]}", *(f"loss.{one}" for one in given[1:])]
             return [one.removeprefix("loss.") for one in hydra.completions(chosen, f"loss.{begun}")]
     if name == "loss":
-        return [loss for loss, _ in catalogue.catalogue("losses", [*filter(None, [own]), catalogue.conf_dir()])]
+        return [loss for loss, _ in catalogue.catalogue("losses", folders)]
     if name == "kind":
-        if verb == "list":
-            return catalogue.KINDS
-        from lossbench.report.figures import KINDS
+        return catalogue.KINDS
+    if name == "name":
+        from lossbench.recipes.recipe import recipes
 
-        return KINDS
-    runs = Path(values.get("results_dir", "results")) / "runs"
+        return [recipe.name for recipe in recipes(folders)]
+    runs = results / "runs"
     return [path.name for path in runs.iterdir() if not path.name.endswith(".partial")] if runs.is_dir() else []
+
+
+def _of_runs(name: str, begun: str, results: Path) -> list[str]:
+    """Return what the value of an option could be, by its name: what there is in the finished runs."""
+    if name not in ("where", "baseline", "metrics", "select", "ranks", "calibration", "rows", "columns", "sort", "x"):
+        return []
+    from lossbench import catalogue, index
+    from lossbench.store import Store
+
+    store = Store(results)
+    records = index.records(store.runs, store.run_ids(), store.record)[0].values()
+    settings = _settings([record.settings for record in records])
+    key, equals, _ = begun.partition("=")
+    if name in ("where", "baseline"):
+        if not equals:
+            return [f"{key}=" for key in settings]
+        known: Iterable[str] = settings.get(key, ())
+    elif name == "calibration":
+        known = dict.fromkeys(calibration for record in records for calibration in record.values["test"])
+    else:
+        there = dict.fromkeys(metric for record in records for metric in (*record.metrics, *record.beside))
+        metrics = there or [metric for metric, _ in catalogue.catalogue("metrics", [])]  # of a file, without runs
+        known = [*(settings if name in ("rows", "columns", "sort", "x") else ()), *(metrics if name != "x" else ())]
+    # Several values have commas between, but those within a list are its own.
+    listed = begun[: 1 + max(begun.rfind("="), -1 if "[" in begun else begun.rfind(","))]
+    return [listed + one for one in known]
+
+
+def _settings(of_runs: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the settings that tell runs apart, as a filter names them, and their values."""
+    from lossbench.settings import GIVEN, written
+
+    found: dict[str, dict[str, None]] = {}
+    for settings in of_runs:
+        for key, value in settings.items():
+            if not key.endswith("_target_") and not key.startswith("fingerprint.") and key != "sources":
+                found.setdefault(key, {})[written(value).replace(" ", "")] = None  # of a list
+    return {key.removesuffix(".name"): [*known] for key, known in found.items() if len(known) > 1 or key in GIVEN}

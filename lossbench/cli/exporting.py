@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from lossbench.cli.options import ResultsDir, Where, put, refuse
+from lossbench.errors import ConfigError, counted
 
 
 def export(
@@ -25,7 +26,7 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="The table's file; TensorBoard's folder; MLflow's .db file, or the URI of a server.",
+            help="The table's file, - to print a csv; TensorBoard's folder; MLflow's .db file, or the URI of a server.",
             show_default="runs.parquet, runs.csv; RESULTS/tensorboard, RESULTS/mlflow.db",
         ),
     ] = None,
@@ -42,10 +43,13 @@ def export(
     from lossbench.store import Store
 
     store = Store(results_dir)
+    if output == "-" and to != "csv":
+        raise ConfigError(f"--output - prints, and --to {to} is not to be read: name where it goes")
     if to in exporting.TABLES:
-        file = Path(output or exporting.TABLES[to])
-        refuse(file)
-        exporting.check_table(to, file)
+        file = None if output == "-" else Path(output or exporting.TABLES[to])
+        if file is not None:
+            refuse(file)
+            exporting.check_table(to, file)
         frame, left_out = exporting.table(store, evaluation.select(store, runs or [], where or []))
         for line in left_out:
             print(line, file=sys.stderr)
@@ -56,6 +60,6 @@ def export(
         failed = exporting.to_tracker(store, ids, to, output, advance)
     for run_id, message in failed.items():
         print(f"{run_id}: {message}", file=sys.stderr)
-    print(f"{len(ids) - len(failed):,} of {len(ids):,} finished runs are in {to}")
+    print(f"{to} shows {len(ids) - len(failed):,} of {counted(len(ids), 'finished run')}")
     if failed:
         raise typer.Exit(1)

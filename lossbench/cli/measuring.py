@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lossbench import stopping
-from lossbench.cli.options import ConfigDir, ResultsDir, Where, names, put, refuse, terminal
-from lossbench.errors import ConfigError, RequestError
+from lossbench.cli.options import ConfigDir, Output, ResultsDir, Where, names, put, refuse, terminal
+from lossbench.errors import ConfigError, RequestError, counted
 
 if TYPE_CHECKING:
     from lossbench.store import Store
@@ -47,7 +47,7 @@ def evaluate(
         Literal["table", "markdown", "csv", "json"],
         typer.Option("--format", help="How to write the numbers of a file, or of --ood and --corruptions."),
     ] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write them to this file.")] = None,
+    output: Output = None,
     results_dir: ResultsDir = Path("results"),
 ) -> None:
     """Measure finished runs again from their predictions, or anyone's logits from a file. Nothing is trained.
@@ -60,7 +60,8 @@ def evaluate(
 
     With --ood or --corruptions the stored models look at other data instead. What comes out is kept in each run's
     shift.json and printed: means over seeds as table and markdown, every run and level as csv and json. With
-    --pictures nothing is measured: the features of the last layer on test, or a few images with their masks, are kept.
+    --pictures the features of the last layer on test and train are kept, with their class_tightness beside the
+    metrics, or of masks a few images.
     """
     from lossbench import evaluation, predictions
     from lossbench.report import measured as written
@@ -98,6 +99,7 @@ def evaluate(
         raise ConfigError("--format and --output are for the numbers of a file; lossbench report tabulates runs")
     store = Store(results_dir)
     ids, spoilt = evaluation.select(store, what or [], where or []), 0
+    of = f"of {counted(len(ids), 'run')}"
     for number, run_id in enumerate(ids, 1):
         try:
             change = evaluation.measure_again(store, run_id, options)
@@ -109,17 +111,21 @@ def evaluate(
             continue
         except OSError as error:  # a full disk, or one that is read alone: it is no other for the next run
             print(f"{run_id}: {error.strerror} ({error.filename or store.path(run_id)})", file=sys.stderr)
-            print(f"stopped after {number - 1} of {len(ids)} runs; the same command does the rest", file=sys.stderr)
+            print(
+                f"stopped after {number - 1} {of}; the same command does the rest",
+                file=sys.stderr,
+            )
             raise typer.Exit(1) from None
         except KeyboardInterrupt as stopped:
             code = stopping.ending(stopped)
             print(
-                f"\ninterrupted after {number - 1} of {len(ids)} runs; the same command does the rest", file=sys.stderr
+                f"\ninterrupted after {number - 1} {of}; the same command does the rest",
+                file=sys.stderr,
             )
             raise typer.Exit(code) from None
         print(f"[{number}/{len(ids)}] {written.change(change, shown)}", flush=True)
     if spoilt:
-        print(f"{spoilt} of {len(ids)} runs could not be measured and are as they were", file=sys.stderr)
+        print(f"{spoilt} {of} could not be measured, and nothing is changed there", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -149,8 +155,8 @@ def _keep_pictures(store: Store, ids: list[str], config_dir: Path | None) -> dic
     from lossbench import pictures
 
     failed = pictures.keep_all(store, ids, config_dir)
-    kept = len(ids) - len(failed)
-    print(f"kept with {kept} of {len(ids)} runs; lossbench plot features, or of masks plot panels, draws them")
+    kept = f"{len(ids) - len(failed)} of {counted(len(ids), 'run')}"
+    print(f"kept with {kept}; lossbench plot features, or of masks plot panels, draws them")
     return failed
 
 
@@ -180,7 +186,7 @@ def curve(
         ),
     ] = None,
     format: Annotated[Literal["csv", "json"], typer.Option("--format", help="How to write it.")] = "csv",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    output: Output = None,
     results_dir: ResultsDir = Path("results"),
 ) -> None:
     """Print a curve of a run, or of a file of logits, as numbers for a figure."""

@@ -13,6 +13,12 @@ import typer
 
 from lossbench.errors import ConfigError
 
+
+def _or_printed(output: Path | None) -> Path | None:
+    """`-o -` prints, as everywhere."""
+    return None if output == Path("-") else output
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -23,6 +29,9 @@ ConfigDir = Annotated[
     Path | None, typer.Option("--config-dir", help="A folder of your own configs, laid out like lossbench's.")
 ]
 ResultsDir = Annotated[Path, typer.Option("--results-dir", file_okay=False, help="Where the runs are.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write to this file; - prints, as without.", callback=_or_printed)
+]
 Where = Annotated[
     list[str] | None, typer.Option("--where", help="Keep runs with KEY=VALUE, such as dataset=digits. Repeatable.")
 ]

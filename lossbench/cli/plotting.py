@@ -10,14 +10,13 @@ import typer
 
 from lossbench.cli.options import ResultsDir, Where, names, put, refuse
 
+Kind = Literal[
+    "reliability", "sweep", "training", "risk_coverage", "confidence", "scatter", "confusion", "features", "panels"
+]
+
 
 def plot(
-    kind: Annotated[
-        str,
-        typer.Argument(
-            help="reliability, sweep, training, risk_coverage, confidence, scatter, confusion, features or panels."
-        ),
-    ],
+    kind: Annotated[Kind, typer.Argument(help="What to draw; below.")],
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="[RUN… | FILE…]", help="Runs by id, or .npz or .csv of logits; none for all runs."),
@@ -39,7 +38,8 @@ def plot(
         typer.Option("--calibration", help="raw, temperature_scaled, vector_scaled, isotonic; several side by side."),
     ] = None,
     split: Annotated[
-        Literal["test", "val"] | None, typer.Option("--split", help="Which examples.", show_default="test")
+        Literal["test", "val", "train"] | None,
+        typer.Option("--split", help="Which examples: test or val, of features test or train.", show_default="test"),
     ] = None,
     x: Annotated[
         str | None, typer.Option("--x", help="What was swept, such as loss.epsilon, where several numbers vary.")

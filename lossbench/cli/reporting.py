@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lossbench.cli.options import ResultsDir, Where, by_ending, names, put, terminal
+from lossbench.cli.options import Output, ResultsDir, Where, by_ending, names, put, terminal
 
 
 def report(
@@ -56,7 +56,7 @@ def report(
         Literal["table", "markdown", "csv", "json", "latex", "html"] | None,
         typer.Option("--format", help="How to write it; by the ending of --output, and else a table for the terminal."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    output: Output = None,
     results_dir: ResultsDir = Path("results"),
 ) -> None:
     """Tabulate finished runs: mean ± 95 % interval over seeds, the best marked and what cannot be told from it."""

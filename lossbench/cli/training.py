@@ -10,7 +10,7 @@ import typer
 
 from lossbench import stopping
 from lossbench.cli.options import ConfigDir, Overrides
-from lossbench.errors import WorkersError
+from lossbench.errors import WorkersError, counted
 
 
 def train(
@@ -52,7 +52,7 @@ def train(
         print("  ".join(filter(None, [outcome.summary, sentence({**settings, **where})])))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
-        print(f"{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
+        print(f"{len(failed)} of {counted(len(outcomes), 'run')} failed:", file=sys.stderr)
         for outcome in failed:
             where_to = f" in {outcome.config.get('results_dir')}" if several else ""
             print(f"  {outcome.run_id}{where_to}: {outcome.message}", file=sys.stderr)

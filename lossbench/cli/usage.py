@@ -36,7 +36,8 @@ def explain(error: typer.TyperException, arguments: Sequence[str]) -> str:
         extra = said.rpartition("(")[2].rstrip(")")
         return f"{verb} does not take so many arguments; left over: {extra}{see}"
     if found := re.match(r"Missing (argument|option) '(.*?)'\.?(?: Choose from: (.*))?", said):
-        return f"{found[2].strip('[]{}').upper()} is missing{f': one of {found[3]}' if found[3] else ''}{see}"
+        name = found[2] if found[1] == "option" else found[2].strip("[]{}").upper()
+        return f"{name} is missing{f': one of {found[3]}' if found[3] else ''}{see}"
     if found := re.match(r"Option '(.*?)' requires an argument", said):
         return f"{found[1]} takes a value{see}"
     if found := re.match(r"Invalid value for '(.*?)': (.*)", said):

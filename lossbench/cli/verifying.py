@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lossbench.cli.options import ResultsDir
-from lossbench.errors import StoreError, printable
+from lossbench.errors import StoreError, counted, printable
 
 
 def verify(
@@ -41,7 +41,7 @@ def verify(
     for line in [line for one in found for line in one.damaged] + [line for one in found for line in one.notes]:
         print(printable(line))
     if unrecorded:
-        print(f"{unrecorded:,} of the runs have no checksums, as those of earlier versions: read, and not compared")
-    print(f"{len(ids):,} finished runs verified: {f'{spoilt:,} damaged' if spoilt else 'none damaged'}")
+        print(f"no checksums of {counted(unrecorded, 'run')}, as of those of earlier versions: read, and not compared")
+    print(f"{counted(len(ids), 'finished run')} verified: {f'{spoilt:,} damaged' if spoilt else 'none damaged'}")
     if any(one.damaged for one in found):
         raise typer.Exit(1)

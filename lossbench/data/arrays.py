@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lossbench.data.dataset import IGNORE_INDEX, Examples, Source
+from lossbench.data.listed import numbered
 from lossbench.errors import DataError, did_you_mean
 from lossbench.record import read_npz
 
@@ -23,6 +24,7 @@ def arrays(*, file: str) -> Source:
 
     The file holds `inputs` and `targets`; `val_inputs` and `val_targets`, `test_inputs` and `test_targets` where those
     splits are given and not to be cut; and `class_names`, K words, else the classes are called by their numbers.
+    Targets [N] may be words: the classes are then those of `class_names`, or the different ones in their order.
 
     Args:
         file: a `.npz` file.
@@ -34,8 +36,8 @@ def arrays(*, file: str) -> Source:
 
     Raises:
         DataError: if the file cannot be read, lacks an array or has one too many or an empty one, shapes disagree,
-            inputs are not finite in float32, or targets are not the whole numbers 0..K-1, each at least once among
-            `targets` where classes have no names.
+            inputs are not finite in float32, targets are not the whole numbers 0..K-1, each at least once among
+            `targets` where classes have no names, or a word is not among the names of classes.
     """
     place = Path(file).expanduser()
     if not place.is_file():
@@ -56,6 +58,7 @@ def from_arrays(content: Mapping[str, NDArray[Any]], place: Path | str) -> Sourc
     for name in content:
         if name not in KNOWN:
             raise DataError(f"{place} has an array '{name}'{did_you_mean(name, KNOWN)}")
+    content = _numbered(place, content)
     splits = {split: _examples(place, content, split) for split in PREFIXES.values()}
     train = splits[""]
     if train is None:
@@ -104,6 +107,35 @@ def _examples(place: Path | str, content: Mapping[str, NDArray[Any]], split: str
     if inputs.ndim == 3:
         inputs = inputs[:, None]
     return Examples(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(targets.astype(np.int64)))
+
+
+def _numbered(place: Path | str, content: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    """Number the classes where targets are words."""
+    targets = {
+        split: content[f"{prefix}targets"] for split, prefix in PREFIXES.items() if f"{prefix}targets" in content
+    }
+    if "train" not in targets or targets["train"].dtype.kind != "U":
+        return content
+    for split, array in targets.items():
+        if array.dtype.kind != "U" or array.ndim != 1:
+            raise DataError(
+                f"{place}: {PREFIXES[split]}targets should be words, one for each input; "
+                f"got {array.dtype} {list(array.shape)}"
+            )
+    words = {split: array.tolist() for split, array in targets.items()}
+    if "class_names" in content:
+        names = content["class_names"].tolist()
+        for split, found in words.items():
+            if unknown := sorted(set(found).difference(names)):
+                raise DataError(
+                    f"{place}: {PREFIXES[split]}targets has '{unknown[0]}', which class_names has not"
+                    f"{did_you_mean(unknown[0], map(str, names))}"
+                )
+        numbers = {split: list(map(names.index, found)) for split, found in words.items()}
+    else:
+        names, numbers = numbered(place, "targets", words)
+    new = {f"{PREFIXES[split]}targets": np.array(found, dtype=np.int64) for split, found in numbers.items()}
+    return {**content, **new, "class_names": np.array(names)}
 
 
 def _class_names(place: Path | str, content: Mapping[str, NDArray[Any]], train: Examples) -> tuple[str, ...]:

@@ -152,6 +152,8 @@ def _labels(values: Any, where: str) -> Array:
         instead = "y.ravel()" if array.shape[1] == 1 else "y.argmax(1), if each row is one-hot"
         raise DataError(f"{where}: targets should be one label per example, [N]; got {list(array.shape)}: {instead}")
     if array.dtype.kind == "f":
+        if np.isnan(array).any():
+            raise DataError(f"{where}: targets[{int(np.isnan(array).argmax())}] is nan; leave out what has no label")
         if not np.isfinite(array).all() or (array != array.round()).any():
             raise DataError(f"{where}: targets should be classes; got fractions, which are for a regression")
         array = array.astype(np.int64)

@@ -91,7 +91,7 @@ def _rows(place: Path, columns: list[str]) -> list[tuple[int, dict[str, str]]]:
 
 
 def numbered(
-    place: Path, column: str, labels: Mapping[str, Sequence[str]]
+    place: Path | str, column: str, labels: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, ...], dict[str, list[int]]]:
     """Number the classes of the training examples, from 0.
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 
 from lossbench import checking, stopping
 from lossbench.config import Config, teacher_config
-from lossbench.errors import ConfigError, LossbenchError
+from lossbench.errors import ConfigError, LossbenchError, counted
 from lossbench.launchers.ray_cluster import Settings, check_nodes, fits, nodes, there, why
 from lossbench.launchers.stacked import Task
 from lossbench.progress import Outcome, Silent
@@ -173,7 +173,7 @@ class _Round:
         waiting = list(self.pending)
         _, left = ray.wait(waiting, num_returns=len(waiting), timeout=stopping.WORKERS_SAVE_WITHIN)
         if left:
-            error.add_note(f"{len(left)} runs did not stop in time, and go on from an earlier checkpoint")
+            error.add_note(f"not stopped in time: {counted(len(left), 'run')}, to go on from an earlier checkpoint")
 
 
 def _name(config: Config) -> str:

@@ -16,7 +16,7 @@ from lossbench.build import Experiment, build
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config
 from lossbench.data.dataset import Dataset
-from lossbench.errors import RunError
+from lossbench.errors import RunError, counted
 from lossbench.progress import Outcome, Silent
 from lossbench.run import Policy
 from lossbench.stacked.grouping import alike, fewest, why_alone
@@ -98,7 +98,7 @@ class _Sweep:
                 self._train_stack(stack, alone)
         for why, places in alone.items():
             if why:
-                self.display.note(f"one after another, {len(places)} runs: {why}")
+                self.display.note(f"one after another, {counted(len(places), 'run')}: {why}")
             for place in sorted(places):
                 self.outcomes[place] = self.task(*runs[place], place)
         return [self.outcomes[place] for place in range(len(runs))]
@@ -241,6 +241,7 @@ class _Sweep:
                             trained,
                             earlier[i] + seconds,
                             job.overrides,
+                            [*tracking.trackers],
                             stacked=count,
                         )
                     )

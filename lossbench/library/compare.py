@@ -25,7 +25,7 @@ from lossbench.report.commands import in_hydras_grammar
 from lossbench.store import Store
 
 ARGUMENTS = ("dataset", "model", "loss", "seed", "epochs", "results_dir")  # what overrides leave to arguments
-NAME = re.compile(r"[^\W\d][\w./-]{0,99}")  # as config.py wants it; not a number, which a filter could not tell
+NAME = re.compile(r"[^\W\d][\w./-]{0,99}")  # as lossbench.config wants it; not a number, which a filter could not tell
 
 
 def compare(
@@ -62,7 +62,7 @@ def compare(
             "batch_size=128", "dataset.test_fraction=0.3", "device=cpu"]`. One that sweeps makes more rows.
         results_dir: where to keep the runs, as `lossbench train` does: finished ones are skipped when asked for again.
             For losses and models that can be imported. Trackers write below it. None for a folder that goes when the
-            comparison does; trackers then write below `results`.
+            comparison does; a tracker then wants to be told where (`"tracker.tensorboard.directory=events"`).
         force: train finished and failed runs again.
         quiet: show no progress.
 
@@ -91,10 +91,8 @@ def compare(
             *overrides,
             f"seed={','.join(map(str, _seeds(seeds)))}",
             *([] if epochs is None else [f"epochs={epochs}"]),
-            # Composed, since trackers write below it; they do not write into a folder that goes.
-            *([] if results_dir is None else [f"results_dir={in_hydras_grammar(str(folder))}"]),
+            f"results_dir={in_hydras_grammar(str(folder))}",
         ]
-        changes = {"results_dir": str(folder), **({"model": network} if network else {})}
         own_teacher = network is not None and not any("teacher.model" in word for word in overrides)
         runs = []
         if source is not None and results_dir is None:
@@ -104,7 +102,9 @@ def compare(
                 for name, loss in losses.items():
                     plan = hydra.plan([*common, *(_words("loss", loss) if isinstance(loss, str) else [])])
                     for settings in plan.runs or ():
-                        settings |= changes
+                        if results_dir is None:
+                            _check_trackers(settings["tracker"], folder)
+                        settings |= {"model": network} if network else {}
                         settings["loss"] = nodes.get(name, {**settings["loss"], "name": name})
                         if own_teacher and settings["teacher"] is not None:
                             settings["teacher"] = {**settings["teacher"], "model": network}
@@ -117,7 +117,8 @@ def compare(
             outcomes = sweep.train_composed(runs, force=force, quiet=quiet)
         failures = {outcome.run_id: outcome.message for outcome in outcomes if outcome.status == "failed"}
         if len(failures) == len(outcomes):
-            raise RunError(f"all {len(failures)} runs failed, the first: {next(iter(failures.values()))}")
+            what = f"all {len(failures)} runs failed, the first" if len(failures) > 1 else "the run failed"
+            raise RunError(f"{what}: {next(iter(failures.values()))}")
     except BaseException:
         if results_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -149,6 +150,16 @@ def _check(losses: Mapping[str, Any], baseline: str | None, overrides: Sequence[
             raise ConfigError(f"overrides has {word}, which no config holds: give that with {argument}")
         if key.startswith("hydra"):
             raise ConfigError(f"overrides has {word}; launchers and sweepers are for the command line")
+
+
+def _check_trackers(trackers: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Refuse a tracker that would write into a folder that goes."""
+    for name, node in trackers.items():
+        if places := [f"'tracker.{name}.{key}=…'" for key, value in node.items() if str(folder) in str(value)]:
+            raise ConfigError(
+                f"tracker={name} writes below results_dir, and without one that goes with the comparison: give "
+                f"results_dir, or overrides=[{', '.join(places)}]"
+            )
 
 
 def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:

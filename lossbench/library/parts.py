@@ -34,6 +34,13 @@ class Parts:
         if not callable(given):
             raise ConfigError(f"losses[{name!r}] must be a function, a module or the name of one; got {given!r}")
         function, values, rest = _parted(given, f"losses[{name!r}]")
+        by_program = 0 if isinstance(function, type) else 2  # logits and targets, whatever a function calls them
+        needed = [key for key, parameter in parameters(function).items() if _is_needed(parameter)][by_program:]
+        if lacking := [key for key in needed if key not in (*values, *rest, *NOT_SET)]:
+            raise ConfigError(
+                f"losses[{name!r}] may need logits and targets alone; it needs {' and '.join(lacking)}, too: give that "
+                "by functools.partial"
+            )
         if rest and isinstance(function, type):  # a tensor of class weights, say: no config has that
             function, values, rest = function(**values, **rest), {}, {}
         return self._node(name, _with(function, rest) if rest else function, values, f"loss_{len(self.held)}")
@@ -95,8 +102,8 @@ def _plain(value: Any) -> Any:
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:
-    by_place = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    return by_place and parameter.default is parameter.empty
+    variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return not variable and parameter.default is parameter.empty
 
 
 def _import_path(function: Any) -> str | None:
@@ -138,7 +145,13 @@ def _factory(given: Callable[..., Any], wants_shape: bool) -> Callable[..., nn.M
 
     def make(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         nonlocal last
-        network = given(input_shape, num_classes) if wants_shape else given()
+        try:
+            network = given(input_shape, num_classes) if wants_shape else given()
+        except TypeError as error:  # nn.Linear, say, takes two arguments that are something else
+            raise ConfigError(
+                "model must take (input_shape, num_classes), or nothing; called with "
+                f"{(input_shape, num_classes) if wants_shape else ()} it says: {error}"
+            ) from error
         if not isinstance(network, nn.Module):
             raise TypeError(f"it gave a {type(network).__name__}, not a torch.nn.Module")
         if network is last():

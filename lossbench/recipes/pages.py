@@ -63,8 +63,7 @@ def write(reproduction: Reproduction, store: Store, folder: Path) -> list[Path]:
         drawing.check_ending(Path(name))
         options = dict(asked)
         width = str(options.pop("width", "page"))
-        sources = reproduction.run_ids if "where" not in options else ()
-        made, _ = figures.figure(figures.Request(**{"sources": sources, **options}), store)
+        made, _ = figures.figure(figures.Request(sources=reproduction.run_ids, **options), store)
         drawn[name], captions[name] = drawing.draw(drawing.specification(made, width), Path(name).suffix), made.caption
     contents: dict[str, bytes] = {
         "README.md": _readme(reproduction, captions).encode(),

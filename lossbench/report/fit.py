@@ -12,7 +12,7 @@ from lossbench.report.table import NAMES, Table
 
 FOLDS = (20, 14)  # characters of a setting in a line, before numbers are left out
 NARROW_FOLDS = (10, 8)  # after
-BROKEN_FOLDS = (6, 4, 2, 1)  # within words, if nothing else helps
+BROKEN_FOLD = 6  # within words, if nothing else helps; in fewer nobody reads them
 ESSENTIAL = 3  # see _importance
 
 
@@ -59,7 +59,7 @@ def fits(table: Table, of: Sequence[Line]) -> Iterator[Fit]:
     for count in range(groups, 0, -1):
         last = replace(last, groups=count)
         yield from (replace(last, fold=fold) for fold in (FOLDS[-1], *NARROW_FOLDS))
-    yield from (replace(last, fold=fold) for fold in BROKEN_FOLDS)
+    yield replace(last, fold=BROKEN_FOLD)
 
 
 def more(table: Table, of: Sequence[Line], fit: Fit) -> Iterator[Callable[[Fit], Fit]]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lossbench import metrics as library
 from lossbench.calibration import CALIBRATIONS
-from lossbench.errors import ConfigError, RequestError, did_you_mean
+from lossbench.errors import ConfigError, RequestError, counted, did_you_mean
 from lossbench.identity import HELD
 from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
@@ -166,8 +166,8 @@ def _at_the_bound(chosen: pd.DataFrame, shown: Sequence[MetricColumn]) -> list[s
     if not count:
         return []
     return [
-        f"In {count} of {len(fitted)} runs no validation example decides the temperature (all are right, or none): it "
-        "is the bound of the search, and what was fitted on validation says little."
+        f"In {count} of {counted(len(fitted), 'run')} no validation example decides the temperature (all are right, or "
+        "none): it is the bound of the search, and what was fitted on validation says little."
     ]
 
 

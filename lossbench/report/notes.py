@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lossbench import metrics as library
+from lossbench.beside import TIGHTNESS
+from lossbench.errors import counted
 from lossbench.report.defaults import other_than_default
 from lossbench.report.options import definitions
 from lossbench.report.resampling import N_RESAMPLES, SEED
@@ -71,7 +73,8 @@ def _of_metrics(rows: Sequence[Row], shown: Sequence[MetricColumn], options: Map
         left_out = total - sum(row.cells[i].n for row in rows)
         if left_out:
             name = metric_name(column.metric, column.calibration)
-            notes.append(f"{name}: no value in {left_out} of {total} runs, left out of the mean.")
+            keeps = "; lossbench evaluate --pictures keeps it" if column.metric in TIGHTNESS else ""
+            notes.append(f"{name}: no value in {left_out} of {counted(total, 'run')}, left out of the mean{keeps}.")
     return notes
 
 
@@ -91,7 +94,8 @@ def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
         untested = sum(any(cell.untested for cell in row.cells) for row in rows)
         if untested:
             notes.append(
-                f"Not tested: {untested} of {len(rows)} rows, which share fewer than {MIN_PAIRS} runs with it."
+                f"Not tested: {untested} of {counted(len(rows), 'row')}, which share fewer than {MIN_PAIRS} runs with "
+                "it."
             )
     elif max(row.n for row in rows) > 1 and len(rows) > max(row.block for row in rows) + 1:
         notes.append(f"Not tested: that takes {MIN_PAIRS} paired runs.")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lossbench.beside import tightness
 from lossbench.errors import ConfigError, RequestError
 from lossbench.predictions import IGNORE_INDEX
 from lossbench.report.example_charts import class_colour
@@ -24,8 +25,10 @@ SHARP = 200  # pixels that a picture has at least, so that no printer blurs thos
 KEEP = "lossbench evaluate --pictures"
 
 
-def projections(series: Sequence[Series], classes: Sequence[str] | None = None, keep: str = KEEP) -> Rows:
-    """Return the points of `example_charts.features`, of the first run of each series.
+def projections(
+    series: Sequence[Series], classes: Sequence[str] | None = None, split: str = "test", keep: str = KEEP
+) -> tuple[Rows, list[dict[str, float]]]:
+    """Return the points of `example_charts.features`, of the first run of each series, and its class tightness.
 
     The plane goes through the templates of three classes, the weights of the last layer: an orthonormal basis of it is
     found by QR, from the first template on, and features are projected onto it.
@@ -33,25 +36,32 @@ def projections(series: Sequence[Series], classes: Sequence[str] | None = None, 
     Args:
         series: of runs.
         classes: three, by name or number; None for the first three.
+        split: `test` or `train`.
         keep: the command that keeps features of all these runs.
+
+    Returns:
+        The points, and for each series what `lossbench.beside.tightness` returns, of all classes.
 
     Raises:
         ConfigError: if they are not three of the classes.
         RequestError: if a run has no features.
     """
+    every = _kept(series, "features", keep)
+    lacking = [str(one.sources[0]) for one, kept in zip(series, every, strict=True) if f"{split}_features" not in kept]
+    _check_none(lacking, len(series), f"features of {split}", keep)
     rows: Rows = []
-    for one, kept in zip(series, _kept(series, "features", keep), strict=True):
-        templates, targets = kept["templates"].astype(np.float64), kept["test_targets"]
+    for one, kept in zip(series, every, strict=True):
+        templates, targets = kept["templates"].astype(np.float64), kept[f"{split}_targets"]
         names = class_names(one, len(templates))
         chosen = _three(classes or names[:3], names)
         basis, _ = np.linalg.qr((templates[chosen[1:]] - templates[chosen[0]]).T)
-        plane = (kept["test_features"].astype(np.float64) - templates[chosen[0]]) @ basis
+        plane = (kept[f"{split}_features"].astype(np.float64) - templates[chosen[0]]) @ basis
         for k in chosen:
             for x, y in plane[targets == k][:MOST_OF_A_CLASS]:
                 rows.append({"series": one.label, "label": names[k], "x": float(x), "y": float(y)})
     if not rows:
         raise RequestError("none of the examples kept is of these classes")
-    return rows
+    return rows, [tightness(kept) for kept in every]
 
 
 def grid(series: Sequence[Series], keep: str = KEEP) -> tuple[Rows, Rows, float]:
@@ -104,11 +114,15 @@ def _kept(series: Sequence[Series], name: str, keep: str) -> list[dict[str, NDAr
                 else f"panels are of masks, and {data} has none; lossbench plot features draws its classes, or choose "
                 "another data set with --where dataset=NAME"
             )
-    if len(lacking) == 1:
-        raise RequestError(f"{lacking[0][1]} has no {name} to draw; {KEEP} {lacking[0][1]} makes them")
-    if lacking:
-        raise RequestError(f"{len(lacking)} of {len(runs)} rows have no {name} to draw; {keep} makes them")
+    _check_none([run_id for _, run_id in lacking], len(runs), name, keep)
     return [store.arrays(run_id, name) for store, run_id in runs]
+
+
+def _check_none(lacking: Sequence[str], total: int, what: str, keep: str) -> None:
+    if len(lacking) == 1:
+        raise RequestError(f"{lacking[0]} has no {what} to draw; {KEEP} {lacking[0]} makes them")
+    if lacking:
+        raise RequestError(f"{len(lacking)} of {total} rows have no {what} to draw; {keep} makes them")
 
 
 def _of_masks(store: Store, run_id: str) -> bool:

@@ -27,6 +27,7 @@ N_BINS = 20  # of histograms of confidence
 COVERAGES = np.linspace(0.01, 1, 100)
 # Columns of history.csv.
 QUANTITIES = {"train_loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
+WITHIN: dict[str, Bounds] = {"val_accuracy": SHARE}  # which an interval by Student's t does not know
 SYMBOLS = {"epsilon": "ε", "gamma": "γ", "alpha": "α", "beta": "β", "temperature": "T", "lambda": "λ"}
 
 
@@ -206,8 +207,7 @@ def epochs(series: Sequence[Series]) -> Rows:
         for one, of_runs in zip(series, histories, strict=True):
             for epoch, values in by_epoch(of_runs, column).items():
                 head = {"quantity": quantity, "series": one.label, "epoch": epoch}
-                bounds = SHARE if column.endswith("accuracy") else FREE
-                rows.append({**head, **mean_and_interval(values, bounds)})
+                rows.append({**head, **mean_and_interval(values, WITHIN.get(column, FREE))})
     return rows
 
 

@@ -50,6 +50,11 @@ BESIDE = {
     "teacher_ece": "The expected calibration error of the student's teacher on the test split, through its own link.",
     "old_accuracy": "The accuracy on the test examples of the old classes (dataset.old_classes), all classes allowed.",
     "new_accuracy": "The accuracy on the test examples of the other classes, all classes allowed.",
+    "many_shot_accuracy": "The mean recall on test of classes with more than 100 training examples (a long tail's).",
+    "medium_shot_accuracy": "The mean recall on test of classes with 20 to 100 training examples (a long tail's).",
+    "few_shot_accuracy": "The mean recall on test of classes with 1 to 19 training examples (a long tail's).",
+    "class_tightness": "1 − mean cosine distance of features within classes / overall, before the last layer, on test.",
+    "train_class_tightness": "The same as class_tightness on the training split, without augmentation.",
 }
 
 # How well the probabilities of a run tell its test split from unknown data: what is better, and a definition.

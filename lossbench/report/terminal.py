@@ -12,7 +12,7 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
-from lossbench.report.fit import BROKEN_FOLDS, FOLDS, NARROW_FOLDS, Fit, fits, more
+from lossbench.report.fit import BROKEN_FOLD, FOLDS, NARROW_FOLDS, Fit, fits, more
 from lossbench.report.layout import Field, Line, fields, heading_lines, headings, lines, settings
 from lossbench.report.narrow import held, in_one
 from lossbench.report.notation import best_note, printable, title, written_setting
@@ -23,6 +23,7 @@ from lossbench.report.table import Table, metric_name
 
 NOTE_WIDTH = 60  # notes below a narrow table need not be as narrow
 SHEET_NOTE_WIDTH = 80
+LEAST = 20  # characters: on a terminal of fewer, what is made for so many is easier to read, though it does not fit
 
 OF_A_SHEET = ("d_z", "n", "95 % interval")  # what differences do without on a narrow terminal, the last where it must
 WORD = 16  # letters of a word that is not broken before
@@ -52,13 +53,14 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
         table: what `tabulate` returns.
         width: characters in a line; None for as wide as the table needs. Where it is too wide it gives up digits, the
             spaces around ±, then folds settings, and leaves out settings that repeat others and metrics in the order
-            of `lossbench.report.fit`; notes name them and say what the settings held.
+            of `lossbench.report.fit`; notes name them and say what the settings held. Where all that is not enough,
+            the end says how many characters it takes.
         color: mark the best in bold, by escape codes, rather than by an asterisk.
     """
     console = Console(
         file=io.StringIO(),
         force_jupyter=False,  # in a notebook rich would display what is only captured here
-        width=width or 10_000,
+        width=10_000 if width is None else max(width, LEAST),
         force_terminal=color,
         color_system="standard" if color else None,
         legacy_windows=False,
@@ -91,7 +93,11 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
             console.print(Text(printable(paragraph), style="dim"), width=note_width)
         for sheet in below:
             _print_sheet(console, sheet)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+    written = [line.rstrip() for line in capture.get().splitlines()]
+    taken = max(Text.from_ansi(line).cell_len for line in written)
+    if width is not None and taken > width:
+        written += ["", f"This takes {taken} characters and has {width}: widen the terminal."]
+    return "\n".join(written) + "\n"
 
 
 def _in_one(table: Table, of: Sequence[Line], fit: Fit) -> tuple[list[str], str]:
@@ -133,7 +139,7 @@ def _word_strip(name: str, texts: Sequence[str], fold: int | None) -> Strip:
     widest = max(cell_len(part) for text in column for part in text.split("\n"))
     # A heading is broken between words, and within one only where nothing else helps.
     word = max(map(cell_len, re.split(JOINT, printable(name))))
-    narrow = fold and max(widest, word if fold > BROKEN_FOLDS[0] else min(word, fold))
+    narrow = fold and max(widest, word if fold > BROKEN_FOLD else min(word, fold))
     return Strip(_spaced(_folded(printable(name), narrow)), tuple(map(_spaced, column)))
 
 
@@ -154,7 +160,7 @@ def _print_sheet(console: Console, sheet: Sheet) -> None:
     tries: list[tuple[int | None, int, int]] = [(fold, 0, 0) for fold in (None, *FOLDS)]
     tries += [(fold, count, 0) for fold in (None, *FOLDS) for count in range(1, len(going) + 1)]
     tries += [(fold, len(going), count) for count in (0, 1, 2) for fold in (FOLDS[-1], *NARROW_FOLDS)]
-    tries += [(fold, len(going), len(OF_A_SHEET)) for fold in (*NARROW_FOLDS, *BROKEN_FOLDS)]
+    tries += [(fold, len(going), len(OF_A_SHEET)) for fold in (*NARROW_FOLDS, BROKEN_FOLD)]
     for fold, count, fewer in tries:
         shown = [i for i in words if i not in going[:count]]
         left_out = [name for name in OF_A_SHEET[:fewer] if name in sheet.headings[sheet.words :]]
@@ -250,7 +256,7 @@ def _folded(text: str, width: int | None) -> str:
     """Break a name that is too long, where it has a joint; a word only if it is very long or there is hardly room."""
     if width is None or cell_len(text) <= width:
         return text.replace("\u00a0", " ")
-    least = width if width <= BROKEN_FOLDS[0] else max(width, WORD)
+    least = width if width <= BROKEN_FOLD else max(width, WORD)
     found = [""]
     for word in re.findall("[^ ]+ *| +", text):
         for piece in [word] if cell_len(word.rstrip()) <= width else re.split(JOINT, word):

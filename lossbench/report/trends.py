@@ -22,6 +22,7 @@ SHARES = (
     *("overconfidence_error", "underconfidence_error", "mean_confidence", "confidence_of_errors", "confident_errors"),
     *("aurc", "eaurc", "failure_auroc", "failure_fpr95"),
     *("teacher_accuracy", "teacher_ece", "old_accuracy", "new_accuracy"),
+    *("many_shot_accuracy", "medium_shot_accuracy", "few_shot_accuracy", "class_tightness", "train_class_tightness"),
 )
 POSITIVE = ("nll", "mean_entropy", "entropy_of_errors", "optimal_temperature", "temperature")
 WIDE = 8  # times the least of a hyperparameter's values is the largest, before its axis is worth a logarithm

@@ -1,19 +1,24 @@
 """Where runs are looked at beside `lossbench report`: one file for each tracker, which imports its package itself.
 
-A tracker of one's own is a class with these methods and a yaml below `tracker/` in a `--config-dir`.
+A tracker of one's own is a class with these methods and a yaml below `tracker/` in a `--config-dir`. Two names are
+looked up in the class before any training, where it has them: `package`, the one that it imports, and `check`, a static
+method that takes what `__init__` does and raises a ConfigError for what cannot work.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Protocol
 
 from lossbench.errors import ConfigError
 from lossbench.settings import HOUSEKEEPING, flat
 
+PLACES = {"tensorboard": "directory", "mlflow": "uri"}  # the setting of each of ours that says where it writes
 CURVES = "training"  # what stands before the name of a column of history.csv
 
 
@@ -83,6 +88,17 @@ def check_installed(asked: str, extra: str, package: str | None) -> None:
     """
     if package is not None and find_spec(package) is None:
         raise ConfigError(f"{asked} needs a package that is not installed: pip install 'lossbench[{extra}]'")
+
+
+def check_folder(key: str, folder: Path) -> None:
+    """Hold a folder that a tracker writes into against what is there.
+
+    Raises:
+        ConfigError: if it cannot be written to, or made.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"{key} must be in a folder to write to; {there} is not one")
 
 
 def curve(row: Mapping[str, float]) -> dict[str, float]:

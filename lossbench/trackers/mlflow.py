@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lossbench.claims import claim
-from lossbench.trackers import CURVES, Result, Run, curve, timed
+from lossbench.errors import ConfigError
+from lossbench.trackers import CURVES, Result, Run, check_folder, curve, timed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +28,7 @@ AGAIN = 600.0  # seconds until a server that did not answer is asked again: each
 RUN_ID, FINISHED_AT, RESULTS = "lossbench.run_id", "lossbench.finished_at", "lossbench.results"  # tags
 MOST = {"metrics": 1000, "params": 100, "tags": 100}  # that MLflow takes at once
 LOCAL = "sqlite:///"
+SERVERS = ("http", "https", "databricks", "databricks-uc", "postgresql", "mysql", "mssql")  # and MLflow's own plugins
 unreachable: dict[str, float] = {}  # URI → when that was found, by time.monotonic
 # Else MLflow tells of every table it makes, and tries for minutes to reach a server that is down.
 ENVIRONMENT = {
@@ -53,6 +56,22 @@ class MLflow:
         self.shown = 0  # epochs
         self.waiting: list[Metric] = []
         self.wrote = 0.0
+
+    @staticmethod
+    def check(uri: str, **others: object) -> None:
+        """Refuse a URI that MLflow has no store for, and a file that cannot be made. No server is asked yet."""
+        if uri.startswith(LOCAL):
+            file = Path(uri.removeprefix(LOCAL))
+            if file.is_dir():
+                raise ConfigError(f"tracker.mlflow.uri must name a file; {file} is a folder")
+            check_folder("tracker.mlflow.uri", file.parent)
+        elif uri.partition(":")[0].partition("+")[0] not in (
+            *SERVERS,
+            *(plugin.name for plugin in entry_points(group="mlflow.tracking_store")),
+        ):
+            raise ConfigError(
+                f"tracker.mlflow.uri must be {LOCAL}FILE, or that of a server such as http://HOST:PORT; got {uri!r}"
+            )
 
     def begin(self, run: Run, history: Sequence[Mapping[str, float]], ended: float) -> None:
         """Begin a run, or go on with the one that this training, or this finished run, has already.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossbench.errors import StoreError
-from lossbench.trackers import Result, Run, curve, timed
+from lossbench.trackers import Result, Run, check_folder, curve, timed
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -29,6 +29,11 @@ class TensorBoard:
         self.directory = directory
         self.epochs = 0
         self.path = Path()
+
+    @staticmethod
+    def check(directory: str) -> None:
+        """Refuse what is no folder."""
+        check_folder("tracker.tensorboard.directory", Path(directory))
 
     def begin(self, run: Run, history: Sequence[Mapping[str, float]], ended: float) -> None:
         """Write a run's file anew from its history: no epoch stands in two files, nor one that is no longer its own."""

@@ -60,6 +60,27 @@ def test_booleans_are_targets_of_two_classes(save):
     assert source.class_names == ("0", "1")
 
 
+def test_words_are_targets_and_their_classes_stand_in_order(save):
+    table, words = np.eye(4), np.array(["dog", "cat", "cat", "dog"])
+    source = arrays(file=save(inputs=table, targets=words, val_inputs=table[:1], val_targets=words[:1]))
+    assert source.class_names == ("cat", "dog")
+    assert source.train.targets.tolist() == [1, 0, 0, 1]
+    assert source.val is not None
+    assert source.val.targets.tolist() == [1]
+
+
+def test_words_that_are_whole_numbers_stand_in_the_order_of_their_size(save):
+    source = arrays(file=save(inputs=np.eye(3), targets=np.array(["10", "9", "10"])))
+    assert (source.class_names, source.train.targets.tolist()) == (("9", "10"), [1, 0, 1])
+
+
+def test_class_names_say_the_order_of_words(save):
+    names = np.array(["dog", "never seen", "cat"])
+    source = arrays(file=save(inputs=np.eye(3), targets=np.array(["cat", "dog", "cat"]), class_names=names))
+    assert source.class_names == ("dog", "never seen", "cat")
+    assert source.train.targets.tolist() == [2, 0, 2]
+
+
 def test_masks_are_targets_of_every_pixel(save):
     masks = np.zeros((4, 2, 3), dtype=np.int64)
     masks[0, 0, 0], masks[1, 1, 1] = 1, -100
@@ -89,6 +110,24 @@ def test_it_can_be_split_and_normalised_like_any_data(save):
         ({"inputs": IMAGES, "targets": TARGETS + 1, "class_names": np.array(["a", "b"])}, r"must lie in 0\.\.1; got 2"),
         ({"inputs": IMAGES, "targets": TARGETS, "class_names": np.array([1, 2])}, "class_names should be K words"),
         ({"inputs": IMAGES, "targets": TARGETS * 0}, "at least two classes"),
+        ({"inputs": IMAGES, "targets": np.array(["a"] * 4)}, "targets should have at least two classes; got a"),
+        (
+            {"inputs": IMAGES, "targets": np.array(list("abab")), "class_names": np.array(["a", "bb"])},
+            "targets has 'b', which class_names has not; did you mean bb",
+        ),
+        (
+            {
+                "inputs": IMAGES,
+                "targets": np.array(list("abab")),
+                "val_inputs": IMAGES,
+                "val_targets": np.array(list("abac")),
+            },
+            "class 'c' of val is no class of train",
+        ),
+        (
+            {"inputs": IMAGES, "targets": np.array(list("abab")), "val_inputs": IMAGES, "val_targets": TARGETS},
+            r"val_targets should be words, one for each input; got int64 \[4\]",
+        ),
         ({"inputs": np.zeros((4, 8, 8, 3)), "targets": TARGETS}, r"look like \[N, H, W, C\]"),
         ({"inputs": np.array(["a"] * 4), "targets": TARGETS}, "should be numbers"),
         ({"inputs": np.zeros(4), "targets": TARGETS}, "should be numbers"),

@@ -435,13 +435,21 @@ def test_two_values_are_no_sweep(tmp_path):
 
 def test_long_training_is_thinned_and_keeps_its_ends(tmp_path):
     for seed in range(2):
-        write_run(tmp_path, f"run-{seed}", compose(), 0.5 + 0.2 * seed, epochs=1000)
+        write_run(tmp_path, f"run-{seed}", compose(), 0.59 + 0.02 * seed, epochs=1000)
     curves = training_curves(Store(tmp_path), ["run-0", "run-1"])
     points = curves["validation accuracy"]
     assert len(points) == MOST_EPOCHS
     assert (points[0][0], points[-1][0]) == (1, 1000)
-    # 0.5 and 0.7: mean 0.6, s = 0.1414, t(0.975, 1) = 12.706, half = 12.706 · 0.1414 / √2 = 1.2706.
-    assert points[0][1:] == pytest.approx([0.6, 0.6 - 1.2706, 0.6 + 1.2706], abs=1e-4)
+    # 0.59 and 0.61: mean 0.6, s = 0.01414, t(0.975, 1) = 12.706, half = 12.706 · 0.01414 / √2 = 0.12706.
+    assert points[0][1:] == pytest.approx([0.6, 0.6 - 0.12706, 0.6 + 0.12706], abs=1e-5)
+
+
+def test_the_band_of_an_accuracy_ends_where_accuracies_do(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, f"run-{seed}", compose(), 0.5 + 0.2 * seed)
+    points = training_curves(Store(tmp_path), ["run-0", "run-1"])["validation accuracy"]
+    # 0.5 and 0.7: half = 12.706 · 0.1414 / √2 = 1.2706, and 0.6 ∓ 1.2706 is beyond 0 and 1.
+    assert points == [[1, 0.6, 0.0, 1.0], [2, 0.6, 0.0, 1.0]]
 
 
 def test_the_ending_of_the_file_asks_for_a_page(lossbench, tmp_path):

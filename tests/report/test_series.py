@@ -84,17 +84,50 @@ def test_features_are_projected_onto_the_plane_of_three_templates(tmp_path: Path
     templates = np.eye(3)
     features = np.concatenate([templates, templates + 5])
     one = kept(tmp_path, "features", test_features=features, test_targets=np.array([0, 1, 2] * 2), templates=templates)
-    rows = pictures.projections([one])
+    rows, _ = pictures.projections([one])
     places = {(row["label"], round(row["x"], 9) + 0.0, round(row["y"], 9) + 0.0) for row in rows}
     assert len(rows) == 6
     assert len(places) == 3
     by_label = {label: np.array([x, y]) for label, x, y in places}
     assert np.linalg.norm(by_label["cat"] - by_label["dog"]) == pytest.approx(2**0.5)
     assert np.linalg.norm(by_label["owl"] - by_label["dog"]) == pytest.approx(2**0.5)
-    assert {row["label"] for row in pictures.projections([one], ["owl", "0", "dog"])} == {"cat", "dog", "owl"}
+    rows, _ = pictures.projections([one], ["owl", "0", "dog"])
+    assert {row["label"] for row in rows} == {"cat", "dog", "owl"}
     for wrong in (["cat", "dog"], ["cat", "dog", "cow"], ["cat", "0", "dog"]):
         with pytest.raises(ConfigError, match="must be three of cat, dog, owl, or their numbers from 0"):
             pictures.projections([one], wrong)
+
+
+def test_features_of_either_split_are_drawn_with_the_tightness_of_both(tmp_path: Path) -> None:
+    """Three classes along three axes are as tight as can be; where two classes swap an example they are not.
+
+    On train class 0 has the directions 1 and 2, class 1 both as well, class 2 direction 3. Within: ½, ½ and 0, 1/3 on
+    average. The means of the classes are (½, ½, 0) twice and (0, 0, 1), and theirs (1/3, 1/3, 1/3), of squared length
+    1/3: 2/3 overall. R² = 1 - (1/3) / (2/3).
+    """
+    arrays = {
+        "templates": np.eye(3),
+        "test_features": 2 * np.eye(3),
+        "test_targets": np.arange(3),
+        "train_features": np.eye(3)[[0, 1, 0, 1, 2]],
+        "train_targets": np.array([0, 0, 1, 1, 2]),
+    }
+    one = kept(tmp_path, "features", **arrays)
+    expected = [{"class_tightness": pytest.approx(1), "train_class_tightness": pytest.approx(0.5)}]
+    for split, count in (("test", 3), ("train", 5)):
+        rows, tightness = pictures.projections([one], split=split)
+        assert (len(rows), tightness) == (count, expected)
+
+
+def test_features_kept_without_the_training_split_name_the_command_that_keeps_it(tmp_path: Path) -> None:
+    arrays = {"templates": np.eye(3), "test_features": np.eye(3), "test_targets": np.arange(3)}
+    one = kept(tmp_path, "features", **arrays)
+    assert pictures.projections([one])[1] == [{"class_tightness": pytest.approx(1)}]
+    message = "one has no features of train to draw; lossbench evaluate --pictures one makes them"
+    with pytest.raises(RequestError, match=message):
+        pictures.projections([one], split="train")
+    with pytest.raises(RequestError, match="2 of 2 rows have no features of train to draw; the command makes them"):
+        pictures.projections([one, one], split="train", keep="the command")
 
 
 def test_no_example_of_the_classes_is_said(tmp_path: Path) -> None:

@@ -201,6 +201,15 @@ def test_the_first_metric_stays_however_narrow_the_terminal(table):
     assert "Too narrow" in text
 
 
+def test_on_a_terminal_too_narrow_for_words_they_stay_whole_and_the_end_says_how_wide_it_must_be(run, frame):
+    table = tabulate(frame(*(run("cross_entropy", seed) for seed in range(3)), *(run("dice", s) for s in range(3))))
+    text = render(table, "table", 10)
+    # A column of 6 letters and a space, and one of `0.900±0.000`, its mark and the space between: 20.
+    assert "\ncross_  0.900±0.000*\nentrop\ny\n" in text
+    assert text.endswith("\n\nThis takes 20 characters and has 10: widen the terminal.\n")
+    assert "This takes" not in render(table, "table", 20)
+
+
 def test_color_marks_the_best_in_bold_and_plain_text_by_an_asterisk(table):
     colored, plain = (render(table, "table", 80, color=color) for color in (True, False))
     assert "\x1b[1m0.950±0.014" in colored

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from lossbench.errors import RequestError
 from lossbench.evaluation import stored_reliability
+from lossbench.report.labels import FREE
 from lossbench.report.notation import decimals, marks, number, printable, setting, spread
 from lossbench.report.selection import meets
-from lossbench.report.series import QUANTITIES, by_epoch, pooled
+from lossbench.report.series import QUANTITIES, WITHIN, by_epoch, mean_and_interval, pooled
 from lossbench.report.table import Column, Row, Table
 from lossbench.report.verdict import block_label, row_labels
-from lossbench.statistics import t_interval
 from lossbench.store import Store
 
 FIRST = 4  # rows that the figures show before anyone chooses
@@ -120,7 +120,8 @@ def training_curves(store: Store, run_ids: Sequence[str]) -> dict[str, list[list
     for column, quantity in QUANTITIES.items():
         values = by_epoch(histories, column)
         kept = np.array(list(values))[_thinned(len(values))].tolist() if values else []
-        points = [[epoch, *_numbers(float(np.mean(values[epoch])), *t_interval(values[epoch]))] for epoch in kept]
+        ends = WITHIN.get(column, FREE)
+        points = [[epoch, *map(_rounded, mean_and_interval(values[epoch], ends).values())] for epoch in kept]
         if points:
             curves[quantity] = points
     return curves
@@ -166,6 +167,6 @@ def _numbers(*values: float) -> list[float | None]:
     return [_rounded(value) if math.isfinite(value) else None for value in values]
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float | None) -> float | None:
     """Six digits are more than a figure shows, and half of what a float takes to write."""
-    return float(f"{value:.6g}")
+    return None if value is None else float(f"{value:.6g}")

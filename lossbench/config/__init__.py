@@ -1,0 +1,23 @@
+"""From what a user typed to the configuration of each run. Nothing else touches Hydra's internals."""
+
+from lossbench.config.jobs import Job, Plan, Task, returned
+from lossbench.config.planning import Session, session
+from lossbench.config.schema import GROUPS, VALUES, resolve
+from lossbench.identity import Config, identity, learns_new_classes, run_id, teacher_config
+
+__all__ = [
+    "GROUPS",
+    "VALUES",
+    "Config",
+    "Job",
+    "Plan",
+    "Session",
+    "Task",
+    "identity",
+    "learns_new_classes",
+    "resolve",
+    "returned",
+    "run_id",
+    "session",
+    "teacher_config",
+]
