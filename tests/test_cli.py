@@ -440,7 +440,7 @@ def test_a_terminal_shows_bars_on_stderr_and_results_on_stdout(tmp_path: Path) -
         drawn += part
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert b"2/2 done, 0 failed" in drawn
+    assert b"2/2 runs done, 0 failed" in drawn
     assert b"\x1b[" in drawn
     assert len(stdout.splitlines()) == 2
 

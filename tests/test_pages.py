@@ -16,6 +16,11 @@ RUN = [
     "docs/tables.md",
     *(f"docs/howto/{p.name}" for p in sorted((pages.ROOT / "docs/howto").glob("*.md"))),
 ]
+QUICK = [
+    "docs/tutorial.md",
+    *(f"docs/howto/{name}.md" for name in ("overconfident", "own-data", "own-loss", "own-model")),
+]
+# Of the other pages all that they train is composed; the slow tests run them.
 ALL = sorted(
     path.relative_to(pages.ROOT).as_posix()
     for pattern in ("*.md", "docs/*.md", "docs/howto/*.md", "results/**/README.md")
@@ -75,7 +80,7 @@ def test_a_command_that_fails_is_found(lossbench: Lossbench, tmp_path: Path, mon
         pages.run("```sh\nlossbench train dataset=moons\n```\n", tmp_path, lossbench, monkeypatch)
 
 
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=[] if page in QUICK else pytest.mark.slow) for page in RUN])
 def test_the_blocks_of_a_page_run_in_the_order_they_stand(
     page: str, lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +94,7 @@ def test_every_training_that_a_page_names_can_be_asked_for(
     monkeypatch.chdir(tmp_path)
     for launcher in SweepLauncher.__subclasses__():  # theirs ask a cluster, of which there is none
         monkeypatch.setattr(launcher, "check", lambda self, runs: None)
-    ran = page in RUN or page == "README.md"
+    ran = page in QUICK or page == "README.md"
     for block in pages.blocks(pages.page(page)):
         if block.language == "sh" and (block.not_run or not ran):
             for overrides in pages.trained(block):

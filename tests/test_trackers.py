@@ -318,9 +318,12 @@ def test_runs_that_were_finished_without_a_tracker_are_named_once_until_it_is_to
     lossbench: Lossbench, tmp_path: Path
 ) -> None:
     assert lossbench("train", *QUICK, "seed=0,1", "tracker=tensorboard").returncode == 0
-    said = "tracker mlflow is not told of runs that were finished without it; lossbench export --to mlflow adds them"
+    place = tmp_path / "results"
+    how = f"lossbench export --to mlflow --results-dir {place} adds them"
+    said = f"tracker mlflow is not told of runs that were finished without it; {how}"
+    here = f"results_dir={place}"  # joblib's processes are kept, and stay in an earlier test's folder
     for launcher in (), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"):
-        again = lossbench("train", *QUICK, "seed=0,1", BOTH, *launcher)
+        again = lossbench("train", *QUICK, "seed=0,1", BOTH, here, *launcher)
         assert [line for line in again.stderr.splitlines() if "tracker" in line] == [said], again.stderr
     assert "tracker" not in lossbench("train", *QUICK, "seed=0,1", "tracker=tensorboard").stderr
     own = write_failing(tmp_path)
