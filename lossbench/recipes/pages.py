@@ -87,7 +87,11 @@ def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
     rows = [[escaped(cell) for cell in _cells(finding)] for finding in reproduction.findings]
     rule = ["---", *["---:"] * (len(HEADINGS) - 2), "---"]
     body = ["| " + " | ".join(row) + " |" for row in [HEADINGS, rule, *rows]]
-    reasons = list(dict.fromkeys(f"{f.claim.says}: {f.why}" for f in reproduction.findings if f.why))
+    reasons: dict[str, list[str]] = {}
+    for finding in reproduction.findings:
+        if finding.why:
+            reasons.setdefault(one_line(finding.why), []).append(finding.claim.says)
+    listed = "\n".join(f"* {escaped(why)}: {escaped('; '.join(says))}." for why, says in reasons.items())
     scale = "" if reproduction.scale != QUICK else " **Quick scale: fewer epochs or seeds than the recipe's.**"
     parts = [
         f"# {escaped(recipe.description)}",
@@ -95,7 +99,8 @@ def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
         f"```sh\n{reproduction.command}\n```",
         "\n".join(body),
         f"{_summary(reproduction)} {ABOUT_P}",
-        *(["Not testable:\n\n" + "\n".join(f"* {escaped(one_line(reason))}" for reason in reasons)] if reasons else []),
+        *([f"Not testable:\n\n{listed}"] if reasons else []),
+        *([f"Not trained: {escaped(one_line('; '.join(reproduction.missing)))}."] if reproduction.missing else []),
         *([f"What differs from the source: {escaped(' '.join(recipe.differs.split()))}"] if recipe.differs else []),
         *(f"![{escaped(caption)}]({name})\n\n{escaped(caption)}." for name, caption in captions.items()),
         render(reproduction.table, "markdown").rstrip("\n"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lossbench.errors import DataError, RunError
+from lossbench.errors import DataError, RunError, one_line
 from lossbench.progress import Outcome
 from lossbench.recipes.judging import Finding, judge
 from lossbench.recipes.recipe import FAILS, FULL, QUICK, Recipe
@@ -74,7 +74,7 @@ def reproduce(
     """
     from lossbench import sweep
 
-    short = recipe.quick if scale == QUICK else ()
+    shorter = recipe.quick if scale == QUICK else ()
     place = f"results_dir={in_hydras_grammar(str(results_dir))}"
     outcomes: list[Outcome] = []
     missing: list[str] = []
@@ -83,15 +83,22 @@ def reproduce(
     for number, (part, words) in enumerate(asked_for, 1):
         if not quiet and len(asked_for) > 1:
             print(f"{recipe.name}, part {number} of {len(asked_for)}: {part}", file=sys.stderr)
-        asked = [f"+experiment={recipe.name}", *words, *short, *overrides, place]
+        asked = [f"+experiment={recipe.name}", *words, *shorter, *overrides, place]
         try:
             outcomes += sweep.train(asked, config_dir=config_dir, force=False, quiet=quiet, retry_failed=True)
         except DataError as error:
             absent = error
-            missing.append(f"{part}: {error}" if part else str(error))
+            print(f"{part}: {one_line(str(error))}", file=sys.stderr)
+            short = str(error).partition(" (")[0]  # where it was looked for is of no use to readers elsewhere
+            missing.append(f"{part}: {short}" if part else short)
     if absent is not None and not outcomes:
         raise absent
-    missing += [f"{outcome.run_id} failed: {outcome.message}" for outcome in outcomes if outcome.status == "failed"]
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        first = f"{failed[0].run_id}: {failed[0].message}"
+        missing.append(
+            f"{len(failed)} of {len(outcomes)} runs failed (lossbench runs --status failed); the first, {first}"
+        )
     store = Store(results_dir)
     finished = [outcome.run_id for outcome in outcomes if outcome.status != "failed"]
     run_ids = [name for name in _with_teachers(store, finished) if store.finished(name)]
