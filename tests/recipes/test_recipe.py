@@ -111,15 +111,15 @@ def settings(run: dict[str, Any], one: Recipe) -> tuple[Any, ...]:
     return tuple(sorted((k, str(v)) for k, v in run.items() if k not in aside and not k.startswith(chosen)))
 
 
+@pytest.mark.parametrize("scale", [FULL, pytest.param(QUICK, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("one", SHIPPED, ids=lambda one: one.name)
-def test_every_claim_of_a_recipe_names_one_row_of_what_is_trained(one: Recipe) -> None:
-    for scale in (FULL, QUICK):
-        runs = trained(one.name, scale)
-        for claim in one.claims:
-            for conditions in filter(None, (claim.of, claim.than)):
-                rows = [run for run in runs if all(_meets(run, condition) for condition in conditions)]
-                assert len({settings(run, one) for run in rows}) == 1, (claim.says, conditions)
-                assert len({run["seed"] for run in rows}) >= (3 if scale == FULL else 2), claim.says
+def test_every_claim_of_a_recipe_names_one_row_of_what_is_trained(one: Recipe, scale: str) -> None:
+    runs = trained(one.name, scale)
+    for claim in one.claims:
+        for conditions in filter(None, (claim.of, claim.than)):
+            rows = [run for run in runs if all(_meets(run, condition) for condition in conditions)]
+            assert len({settings(run, one) for run in rows}) == 1, (claim.says, conditions)
+            assert len({run["seed"] for run in rows}) >= (3 if scale == FULL else 2), claim.says
 
 
 def _meets(run: dict[str, Any], condition: str) -> bool:
