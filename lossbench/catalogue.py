@@ -27,6 +27,17 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+def conf_dirs(own: Path | None) -> list[Path]:
+    """Return the folders of configs: lossbench's and, where there is one, the user's own.
+
+    Raises:
+        ConfigError: if that is no folder.
+    """
+    if own is not None and not own.is_dir():
+        raise ConfigError(f"--config-dir must name a folder; {own} is not one")
+    return [conf_dir(), *filter(None, [own])]
+
+
 def catalogue(kind: str, folders: list[Path]) -> list[tuple[str, str]]:
     """Return the names of one kind, each with a line that says what it is.
 
@@ -49,7 +60,7 @@ def catalogue(kind: str, folders: list[Path]) -> list[tuple[str, str]]:
     for folder in folders:
         for path in sorted((folder / KINDS[kind]).glob("*.yaml")):
             if not path.name.startswith("_"):
-                found.setdefault(path.stem, _description(path))
+                found.setdefault(path.stem, description(path))
     return sorted(found.items())
 
 
@@ -59,8 +70,8 @@ def targets(group: str, folders: list[Path]) -> set[str]:
     return {name for text in texts for name in re.findall(r"^\s*_target_:\s*['\"]?([\w.]+)", text, re.MULTILINE)}
 
 
-def _description(path: Path) -> str:
-    """The first comment of a yaml that is not an instruction to Hydra (`# @package …`)."""
+def description(path: Path) -> str:
+    """Return the first comment of a yaml that is not an instruction to Hydra (`# @package …`)."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and not line.startswith("# @"):
             return line.lstrip("# ").strip()

@@ -18,7 +18,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from lossbench import given, metrics
-from lossbench.catalogue import conf_dir, targets
+from lossbench.catalogue import conf_dir, conf_dirs, targets
 from lossbench.checksums import digest
 from lossbench.config import GROUPS, Config, learns_new_classes
 from lossbench.data.prepare import prepare
@@ -122,7 +122,7 @@ def check_stored(config: Mapping[str, Any], config_dir: Path | None) -> None:
     Raises:
         ConfigError: for a function that is none of them, and as `check` does.
     """
-    folders = [conf_dir(), *([config_dir] if config_dir else [])]
+    folders = conf_dirs(config_dir)
     for group in ("dataset", "model", "device"):
         node = config.get(group)
         known = targets(group, folders)

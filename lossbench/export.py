@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from lossbench.catalogue import conf_dir
 from lossbench.checking import target_of
 from lossbench.errors import ConfigError, RequestError, StoreError, one_line
+from lossbench.folders import obstacle
 from lossbench.settings import written
 from lossbench.store import Store
 from lossbench.trackers import PLACES, Tracker, check_installed
@@ -113,8 +113,7 @@ def check_table(kind: str, output: Path) -> None:
     check_installed(f"--to {kind}", kind, {"parquet": "pyarrow"}.get(kind))
     if output.exists() or output.is_symlink():
         raise ConfigError(f"--output {output} is there already; remove it, or choose another name")
-    there = next(parent for parent in output.absolute().parents if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    if there := obstacle(output.parent):
         raise ConfigError(f"--output {output} cannot be written: {there} is no folder to write to")
 
 

@@ -17,6 +17,7 @@ from lossbench import build, checking, config, device, processes, progress, run,
 from lossbench.config import Config
 from lossbench.errors import ConfigError, RunError, StoreError, WorkersError
 from lossbench.evaluation import recorded_options
+from lossbench.folders import obstacle
 from lossbench.identity import OWN_DATA
 from lossbench.progress import STOPPED, Outcome, Silent
 from lossbench.rehearsal import rehearse
@@ -286,8 +287,7 @@ def _check_options(name: str, store: Store, settings: Config) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    if there := obstacle(folder):
         raise ConfigError(f"results_dir must be a folder to write to; {there} is not one")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from lossbench.cli.options import ConfigDir, ResultsDir, Where
-from lossbench.errors import ConfigError, printable
+from lossbench.errors import printable
 
 
 def runs(
@@ -99,9 +99,7 @@ def list_(
     config_dir: ConfigDir = None,
 ) -> None:
     """List what there is to choose from."""
-    from lossbench.catalogue import catalogue, conf_dir
+    from lossbench.catalogue import catalogue, conf_dirs
     from lossbench.screen.names import print_list
 
-    if config_dir is not None and not config_dir.is_dir():
-        raise ConfigError(f"--config-dir must name a folder; {config_dir} is not one")
-    print_list(catalogue(kind, [conf_dir(), *([config_dir] if config_dir else [])]))
+    print_list(catalogue(kind, conf_dirs(config_dir)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lossbench import folders
 from lossbench.errors import ConfigError
 
 
@@ -104,14 +104,8 @@ def put(content: str | bytes, output: Path | None) -> None:
         print(encoded.decode(), end="")
         return
     refuse(output)
-    target = output.resolve()  # a link stays one
-    temporary = target.with_name(target.name + ".tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encoded)
-        temporary.replace(target)
+        folders.replace(output, encoded)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from error
     print(f"wrote {output}", file=sys.stderr)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from lossbench import stopping
+from lossbench import folders, stopping
+from lossbench.cli.interrupting import ended, this_command
 from lossbench.cli.options import ConfigDir, Overrides, ResultsDir
 from lossbench.errors import ConfigError, RunError, WorkersError, one_line
 
@@ -31,24 +31,24 @@ def reproduce(
     table and figures to RESULTS_DIR/NAME (NAME-quick at that scale). Overrides such as device=cuda or
     hydra/launcher=joblib go to every part. Exit code 1: a claim that could be tested does not hold.
     """
-    from lossbench.catalogue import conf_dir
-    from lossbench.recipes.recipe import recipe, recipes
+    from lossbench.catalogue import conf_dirs
+    from lossbench.recipes.recipe import recipe, recipes, reproduced
 
-    if config_dir is not None and not config_dir.is_dir():
-        raise ConfigError(f"--config-dir must name a folder; {config_dir} is not one")
-    folders = [conf_dir(), *([config_dir] if config_dir else [])]
+    configs = conf_dirs(config_dir)
     if list_ or not name:
         if name or overrides:
             raise ConfigError("--list goes without a name")
         from lossbench.recipes.known import listing
         from lossbench.screen.names import print_list
 
-        print_list(listing(recipes(folders), results_dir))
+        print_list(listing(recipes(configs), results_dir))
         return
     if any(word.startswith("results_dir=") for word in overrides or ()):
         raise ConfigError("say --results-dir FOLDER: the page goes there too")
-    asked = recipe(name, folders)
-    command = shlex.join(["lossbench", *sys.argv[1:]])
+    asked = recipe(name, configs)
+    folder = results_dir / reproduced(name, scale)
+    if there := folders.obstacle(folder):
+        raise ConfigError(f"what came of it goes to {folder}: {there} is no folder to write to")
     try:
         with stopping.raised():
             from lossbench.recipes import pages
@@ -63,18 +63,18 @@ def reproduce(
                 results_dir=results_dir,
                 config_dir=config_dir,
                 quiet=quiet,
-                command=command,
+                command=this_command(),
             )
             print(pages.for_terminal(made, width()), end="")
-            written = pages.write(made, Store(results_dir), results_dir / made.name)
+            written = pages.files(made, Store(results_dir))
+            for file, content in written.items():
+                folders.replace(folder / file, content)
     except (KeyboardInterrupt, WorkersError) as stopped:
-        code = stopping.ending(stopped)
-        print(f"\ninterrupted; finished runs are kept, the same command goes on:\n  {command}", file=sys.stderr)
-        raise typer.Exit(1 if isinstance(stopped, WorkersError) else code) from None
+        raise ended(stopped) from None
     except RunError as error:
         print(f"lossbench: {one_line(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
-    print(f"wrote {written[0]}", file=sys.stderr)
+    print(f"wrote {folder / next(iter(written))}", file=sys.stderr)
     for line in made.missing:
         print(line, file=sys.stderr)
     if made.contradicted:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import Annotated
 
 import typer
 
 from lossbench import stopping
+from lossbench.cli.interrupting import ended
 from lossbench.cli.options import ConfigDir, Overrides
 from lossbench.errors import WorkersError, counted
 
@@ -38,13 +38,8 @@ def train(
                 overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
             )
     except (KeyboardInterrupt, WorkersError) as stopped:
-        code = stopping.ending(stopped)
-        again = shlex.join(["lossbench", *sys.argv[1:]])
-        then = "starts them again, and goes on with the one it was training again" if force else "goes on"
-        notes = "; ".join(["interrupted", *getattr(stopped, "__notes__", ())])
-        why = f"lossbench: {stopped}" if isinstance(stopped, WorkersError) else f"\n{notes}"
-        print(f"{why}; finished runs are kept, the same command {then}:\n  {again}", file=sys.stderr)
-        raise typer.Exit(1 if isinstance(stopped, WorkersError) else code) from None
+        again = "starts them again, and goes on with the one it was training again"
+        raise ended(stopped, again if force else "goes on") from None
     succeeded = [outcome for outcome in outcomes if outcome.status != "failed"]
     several = len({outcome.config.get("results_dir") for outcome in outcomes}) > 1
     for outcome, settings in zip(succeeded, told_apart([outcome.config for outcome in succeeded]), strict=True):

@@ -34,7 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins import lossbench_optuna, lossbench_ray, lossbench_submitit
 from hydra_plugins._lossbench import SweepLauncher
 from lossbench import stopping
-from lossbench.catalogue import RECIPE, conf_dir
+from lossbench.catalogue import RECIPE, conf_dirs
 from lossbench.config.jobs import Job, Plan, Task, UntilStopped, import_from_here, workers
 from lossbench.config.overrides import MOST_RUNS, NESTED_GROUPS, check_size, interval, is_plain, translated
 from lossbench.config.schema import resolve
@@ -290,16 +290,15 @@ def session(config_dir: Path | None = None) -> Iterator[Session]:
     Raises:
         ConfigError: if it is not there.
     """
-    if config_dir is not None and not config_dir.is_dir():
-        raise ConfigError(f"--config-dir must name a folder; {config_dir} is not one")
-    prefix = () if config_dir is None else (f"hydra.searchpath=['file://{config_dir.resolve()}']",)
+    ours, *own = conf_dirs(config_dir)
+    prefix = tuple(f"hydra.searchpath=['file://{folder.resolve()}']" for folder in own)
     import_from_here()
     with warnings.catch_warnings():
         # What Hydra 1.4 warns of and 1.3 needs: that is 1.1 without a base version, and knows no `replace=True`.
         warnings.filterwarnings("ignore", "The version_base parameter|ConfigStore config .* is already registered")
         hydra_version.setbase("1.3")
         GlobalHydra.instance().clear()
-        hydra = Hydra.create_main_hydra2("lossbench", create_config_search_path(str(conf_dir())))
+        hydra = Hydra.create_main_hydra2("lossbench", create_config_search_path(str(ours)))
         lossbench_optuna.store()
         lossbench_ray.store()
         lossbench_submitit.store()  # after Hydra has asked all plugins for theirs

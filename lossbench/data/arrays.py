@@ -131,7 +131,8 @@ def _numbered(place: Path | str, content: Mapping[str, NDArray[Any]]) -> Mapping
                     f"{place}: {PREFIXES[split]}targets has '{unknown[0]}', which class_names has not"
                     f"{did_you_mean(unknown[0], map(str, names))}"
                 )
-        numbers = {split: list(map(names.index, found)) for split, found in words.items()}
+        number = {name: place for place, name in reversed([*enumerate(names)])}  # the first of equal names
+        numbers = {split: [number[word] for word in found] for split, found in words.items()}
     else:
         names, numbers = numbered(place, "targets", words)
     new = {f"{PREFIXES[split]}targets": np.array(found, dtype=np.int64) for split, found in numbers.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -90,7 +90,7 @@ def _judged(found: Finding, quick: bool) -> Finding:
         verdict = FAILS
     else:
         why = f"{found.n} seeds leave it open"
-    return Finding(claim, verdict, why, found.n, found.value, found.low, found.high, found.p)
+    return replace(found, verdict=verdict, why=why)
 
 
 def _table(claim: Claim, conditions: Conditions, frame: pd.DataFrame, select: str | None) -> Table:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lossbench.errors import ConfigError, one_line
+from lossbench.errors import one_line
 from lossbench.recipes.judging import Finding
 from lossbench.recipes.known import RECORD, in_words
 from lossbench.recipes.recipe import FAILS, HOLDS, OPEN, QUICK, Claim
@@ -23,6 +23,7 @@ from lossbench.store import Store
 
 HEADINGS = ("claim", "published", "ours", "95 % interval", "n", "p", "verdict")
 MARKS = {HOLDS: "✓", FAILS: "✗", OPEN: "?"}
+FEW = 3  # claims that are said one by one; more are counted
 ABOUT_P = (
     "The verdict goes by the 95 % interval: a claim holds where all of it lies as claimed, and does not where none of "
     "it does. p is of the paired t-test and not corrected: the claims stood before the runs."
@@ -42,16 +43,12 @@ def for_terminal(reproduction: Reproduction, columns: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(reproduction: Reproduction, store: Store, folder: Path) -> list[Path]:
-    """Write a folder: README.md, reproduction.json, table.csv, report.html and the recipe's figures.
+def files(reproduction: Reproduction, store: Store) -> dict[str, bytes]:
+    """Return what a folder of results holds, by name: README.md, report.html, the recipe's figures, its numbers.
 
     Args:
         reproduction: what came of a recipe.
         store: where its runs are.
-        folder: made where it is missing; files of the same names in it are replaced.
-
-    Returns:
-        The files.
 
     Raises:
         RequestError: if a figure cannot be drawn.
@@ -65,21 +62,13 @@ def write(reproduction: Reproduction, store: Store, folder: Path) -> list[Path]:
         width = str(options.pop("width", "page"))
         made, _ = figures.figure(figures.Request(sources=reproduction.run_ids, **options), store)
         drawn[name], captions[name] = drawing.draw(drawing.specification(made, width), Path(name).suffix), made.caption
-    contents: dict[str, bytes] = {
+    return {
         "README.md": _readme(reproduction, captions).encode(),
         RECORD: (json.dumps(_record(reproduction), indent=1, ensure_ascii=False) + "\n").encode(),
         "table.csv": render(table, "csv").encode(),
         "report.html": page(table, store, command=reproduction.command, messages=reproduction.missing).encode(),
         **drawn,
     }
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder to write to")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        temporary = folder / f"{name}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / name)
-    return [folder / name for name in contents]
 
 
 def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
@@ -91,7 +80,7 @@ def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
     for finding in reproduction.findings:
         if finding.why:
             reasons.setdefault(one_line(finding.why), []).append(finding.claim.says)
-    listed = "\n".join(f"* {escaped(why)}: {escaped('; '.join(says))}." for why, says in reasons.items())
+    untrained = [why for why in map(one_line, reproduction.missing) if why not in reasons]
     scale = "" if reproduction.scale != QUICK else " **Quick scale: fewer epochs or seeds than the recipe's.**"
     parts = [
         f"# {escaped(recipe.description)}",
@@ -99,8 +88,8 @@ def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
         f"```sh\n{reproduction.command}\n```",
         "\n".join(body),
         f"{_summary(reproduction)} {ABOUT_P}",
-        *([f"Not testable:\n\n{listed}"] if reasons else []),
-        *([f"Not trained: {escaped(one_line('; '.join(reproduction.missing)))}."] if reproduction.missing else []),
+        *([f"Not testable:\n\n{_listed(reasons)}"] if reasons else []),
+        *([f"Not trained:\n\n{_listed(dict.fromkeys(untrained, ()))}"] if untrained else []),
         *([f"What differs from the source: {escaped(' '.join(recipe.differs.split()))}"] if recipe.differs else []),
         *(f"![{escaped(caption)}]({name})\n\n{escaped(caption)}." for name, caption in captions.items()),
         render(reproduction.table, "markdown").rstrip("\n"),
@@ -109,6 +98,14 @@ def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
         + " ".join(f"{escaped(line)}." for line in reproduction.versions),
     ]
     return re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n"
+
+
+def _listed(reasons: Mapping[str, Sequence[str]]) -> str:
+    """A line for each, with the claims that it concerns, or how many where they are many."""
+    about = (f"{len(says)} claims" if len(says) > FEW else "; ".join(says) for says in reasons.values())
+    return "\n".join(
+        f"* {escaped(': '.join(filter(None, [says, why])))}." for why, says in zip(reasons, about, strict=True)
+    )
 
 
 def _summary(reproduction: Reproduction) -> str:

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from lossbench.catalogue import RECIPE
+from lossbench.catalogue import RECIPE, description
 from lossbench.errors import ConfigError, did_you_mean
 from lossbench.report.table import metric_name, short_name
 
@@ -63,11 +63,7 @@ def recipes(folders: Sequence[Path]) -> list[Recipe]:
     Raises:
         ConfigError: if one of them is not as it should be.
     """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted((folder / "experiment").glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return [recipe for _, path in sorted(found.items()) if (recipe := _read(path)) is not None]
+    return [recipe for path in _experiments(folders).values() if (recipe := _read(path)) is not None]
 
 
 def recipe(name: str, folders: Sequence[Path]) -> Recipe:
@@ -80,23 +76,31 @@ def recipe(name: str, folders: Sequence[Path]) -> Recipe:
     for one in known:
         if one.name == name:
             return one
-    experiments = {path.stem for folder in folders for path in (folder / "experiment").glob("*.yaml")}
-    if name in experiments:
+    if name in _experiments(folders):
         raise ConfigError(f"experiment={name} claims nothing to be held against: lossbench train +experiment={name}")
     raise ConfigError(f"no recipe named {name!r}{did_you_mean(name, [one.name for one in known])}")
 
 
+def reproduced(name: str, scale: str) -> str:
+    """Return the name of the folder below the results that holds what came of a recipe."""
+    return name if scale == FULL else f"{name}-{scale}"
+
+
+def _experiments(folders: Sequence[Path]) -> dict[str, Path]:
+    """Each by its name, in order; the first folder wins where two have the same one."""
+    found = {path.stem: path for folder in reversed(folders) for path in (folder / "experiment").glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
 def _read(path: Path) -> Recipe | None:
-    text = path.read_text(encoding="utf-8")
     try:
-        content = yaml.safe_load(text)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no yaml: {error}") from error
     if not isinstance(content, dict) or RECIPE not in content:
         return None
-    lines = [line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#") and "@package" not in line]
     try:
-        return _recipe(path.stem, lines[0] if lines else "", content[RECIPE])
+        return _recipe(path.stem, description(path), content[RECIPE])
     except (ConfigError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -141,7 +145,7 @@ def _claim(said: Mapping[str, Any]) -> Claim:
     chosen = [key for key in regions if key in said]
     if len(chosen) != 1:
         raise ConfigError(f"a claim must have one of {', '.join(regions)}; got {', '.join(chosen) or 'none'}")
-    region: Literal["above", "below", "within"] = chosen[0].removeprefix("times_")  # type: ignore[assignment]
+    region = chosen[0].removeprefix("times_")
     ratio, bound = chosen[0] != region, float(said[chosen[0]])
     if ratio and not than:
         raise ConfigError(f"{chosen[0]} compares two rows: say `than` which")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from lossbench.errors import DataError, RunError, one_line
 from lossbench.progress import Outcome
 from lossbench.recipes.judging import Finding, judge
-from lossbench.recipes.recipe import FAILS, FULL, QUICK, Recipe
+from lossbench.recipes.recipe import FAILS, QUICK, Claim, Recipe
 from lossbench.report import tabulate
 from lossbench.report.commands import in_hydras_grammar
 from lossbench.report.table import Table
@@ -41,11 +41,6 @@ class Reproduction:
         """Whether a claim that could be tested does not hold."""
         return any(finding.verdict == FAILS for finding in self.findings)
 
-    @property
-    def name(self) -> str:
-        """Of its folder below the results."""
-        return self.recipe.name if self.scale == FULL else f"{self.recipe.name}-{self.scale}"
-
 
 def reproduce(
     recipe: Recipe,
@@ -72,64 +67,66 @@ def reproduce(
         RequestError: if what is asked for is wrong, or nothing of it can be trained for want of data.
         RunError: if every run fails.
     """
-    from lossbench import sweep
+    from lossbench import pictures, sweep
 
     shorter = recipe.quick if scale == QUICK else ()
     place = f"results_dir={in_hydras_grammar(str(results_dir))}"
     outcomes: list[Outcome] = []
-    missing: list[str] = []
+    missing: dict[str, str] = {}  # why, by data set or part; "" for the runs that failed
     absent: DataError | None = None
     asked_for = list(parts(recipe))
-    for number, (part, words) in enumerate(asked_for, 1):
+    for number, (dataset, part, words) in enumerate(asked_for, 1):
+        if dataset and dataset in missing:
+            continue
         if not quiet and len(asked_for) > 1:
-            print(f"{recipe.name}, part {number} of {len(asked_for)}: {part}", file=sys.stderr)
+            called = " · ".join(filter(None, (dataset, part)))
+            print(f"{recipe.name}, part {number} of {len(asked_for)}: {called}", file=sys.stderr)
         asked = [f"+experiment={recipe.name}", *words, *shorter, *overrides, place]
         try:
             outcomes += sweep.train(asked, config_dir=config_dir, force=False, quiet=quiet, retry_failed=True)
         except DataError as error:
             absent = error
-            print(f"{part}: {one_line(str(error))}", file=sys.stderr)
+            print(one_line(str(error)), file=sys.stderr)
             short = str(error).partition(" (")[0]  # where it was looked for is of no use to readers elsewhere
-            missing.append(f"{part}: {short}" if part else short)
+            missing[dataset or part] = short if dataset else ": ".join(filter(None, (part, short)))
     if absent is not None and not outcomes:
         raise absent
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         first = f"{failed[0].run_id}: {failed[0].message}"
-        missing.append(
+        missing[""] = (
             f"{len(failed)} of {len(outcomes)} runs failed (lossbench runs --status failed); the first, {first}"
         )
     store = Store(results_dir)
     finished = [outcome.run_id for outcome in outcomes if outcome.status != "failed"]
     run_ids = [name for name in _with_teachers(store, finished) if store.finished(name)]
     if not run_ids:
-        raise RunError(f"no run of {recipe.name} has finished: {missing[0]}")
-    if recipe.pictures:
-        _keep_pictures(store, run_ids, config_dir)
+        raise RunError(f"no run of {recipe.name} has finished: {missing['']}")
+    unseen = pictures.keep_all(store, run_ids, config_dir) if recipe.pictures else {}
     frame, _ = store.frame()
     frame = frame[frame["run"].isin(run_ids)].reset_index(drop=True)
-    why = "; ".join(missing)
     environments = [store.environment(name) for name in run_ids]
     return Reproduction(
         recipe,
         scale,
         command,
         findings=tuple(
-            judge(claim, frame, select=recipe.select, quick=scale == QUICK, missing=why) for claim in recipe.claims
+            judge(claim, frame, select=recipe.select, quick=scale == QUICK, missing=_why(claim, recipe, missing))
+            for claim in recipe.claims
         ),
         table=tabulate(frame, **{"metrics": METRICS, "select": recipe.select, "store": store, **recipe.report}),
         run_ids=tuple(run_ids),
         seconds=sum(environment["wall_seconds"] for environment in environments),
         versions=tuple(dict.fromkeys(map(_made_with, environments))),
-        missing=tuple(missing),
+        missing=(*missing.values(), *(f"no features of {run_id}: {why}" for run_id, why in unseen.items())),
     )
 
 
-def parts(recipe: Recipe) -> Iterator[tuple[str, list[str]]]:
-    """Yield what each part is called and its overrides, for one data set after the other."""
+def parts(recipe: Recipe) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield data set, name and overrides of each part; no data set where that is the experiment's own."""
     for dataset in recipe.datasets or ("",):
         for part, words in recipe.parts.items():
-            yield " · ".join(filter(None, (dataset, part))), [*([f"dataset={dataset}"] if dataset else []), *words]
+            yield dataset, part, [*([f"dataset={dataset}"] if dataset else []), *words]
 
 
 def _with_teachers(store: Store, run_ids: Sequence[str]) -> list[str]:
@@ -140,10 +137,12 @@ def _with_teachers(store: Store, run_ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _keep_pictures(store: Store, run_ids: Sequence[str], config_dir: Path | None) -> None:
-    from lossbench import pictures
-
-    pictures.keep_all(store, run_ids, config_dir)
+def _why(claim: Claim, recipe: Recipe, missing: Mapping[str, str]) -> str:
+    """Why runs that a claim needs may be missing: for want of its data set, or else whatever else is missing."""
+    for dataset in recipe.datasets:
+        if dataset in missing and f"dataset={dataset}" in {*claim.of, *claim.than}:
+            return missing[dataset]
+    return "; ".join(why for place, why in missing.items() if place not in recipe.datasets)
 
 
 def _made_with(environment: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ method that takes what `__init__` does and raises a ConfigError for what cannot 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lossbench.errors import ConfigError
+from lossbench.folders import obstacle
 from lossbench.settings import HOUSEKEEPING, flat
 
 PLACES = {"tensorboard": "directory", "mlflow": "uri"}  # the setting of each of ours that says where it writes
@@ -96,8 +96,7 @@ def check_folder(key: str, folder: Path) -> None:
     Raises:
         ConfigError: if it cannot be written to, or made.
     """
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    if there := obstacle(folder):
         raise ConfigError(f"{key} must be in a folder to write to; {there} is not one")
 
 

@@ -96,7 +96,7 @@ def trained(name: str, scale: str) -> list[dict[str, Any]]:
     found = []
     one = recipe(name, [conf_dir()])
     more = one.quick if scale == QUICK else ()
-    for _, words in reproduction.parts(one):
+    for *_, words in reproduction.parts(one):
         for run in compose_all(f"+experiment={one.name}", *words, *more):
             found.append(dict(flat(run)))
             if run["teacher"] is not None:

@@ -158,3 +158,33 @@ def test_what_the_results_claim_is_what_the_recipe_of_today_claims(path: Path) -
     record = json.loads(path.read_text())
     today = [claim.says for claim in recipe(record["recipe"], [conf_dir()]).claims]
     assert [finding["says"] for finding in record["findings"]] == today
+
+
+def test_each_claim_is_told_why_its_own_runs_are_missing(lossbench: Lossbench, mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "conf/dataset").mkdir()
+    (tmp_path / "conf/dataset/elsewhere.yaml").write_text("defaults: [image_folder, _self_]\nfolder: empty\n")
+    claims = "".join(
+        f"    - {{says: of {name}, metric: accuracy, of: [dataset={name}, optimizer.learning_rate={rate}], above: 0}}\n"
+        for name, rate in [("elsewhere", 0.1), ("wine", 1e30)]
+    )
+    text = MINE.replace("  claims:", "  datasets: [wine, elsewhere]\n  claims:")
+    text = text.replace("in vain: [opt", "diverged: [optimizer.learning_rate=1e30], in vain: [opt")
+    mine.write_text(text + claims)
+    answer = lossbench("reproduce", "mine", "--config-dir", "conf", "epochs=3", "-q")
+    why = {found["says"]: found["why"] for found in read_json(tmp_path / "results/mine/reproduction.json")["findings"]}
+    assert "runs failed" in why["of wine"], answer.stderr
+    assert "dataset.folder" in why["of elsewhere"]
+    assert "runs failed" not in why["of elsewhere"]
+    assert (tmp_path / "results/mine/README.md").read_text().count("dataset.folder") == 1
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(
+    lossbench: Lossbench, mine: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/mine").write_text("no folder")
+    answer = lossbench("reproduce", "mine", "--config-dir", "conf", "-q")
+    assert answer.returncode == 2
+    assert "no folder to write to" in answer.stderr
+    assert files_below(tmp_path / "results") == ["mine"]
