@@ -32,6 +32,7 @@ class LocalConf:
     max_num_timeout: int = 10  # such next ones, at most
     signal_delay_s: int = 120  # before the time limit: when a run is saved, and its job queued again
     array_parallelism: int = 2  # jobs at once
+    runs_per_job: int = 1  # one after another: more where they are short, and a start of Python and torch is not
     gpus_per_node: int | None = None  # all jobs see the same
 
 

@@ -20,7 +20,9 @@ import pytest
 from support import Lossbench, compose
 
 from lossbench import device, run, stopping, sweep
+from lossbench.errors import DivergedError
 from lossbench.launchers import jobs
+from lossbench.launchers import slurm as queue
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
 
@@ -74,10 +76,20 @@ def test_runs_as_jobs_give_the_bits_of_runs_one_after_another(lossbench: Lossben
     assert len(list((tmp_path / "jobs/.hydra/local").glob("*.out"))) == 2
 
 
+def test_runs_may_share_a_job(lossbench: Lossbench, tmp_path: Path) -> None:
+    asked = ("train", *SMALL, "seed=range(5)", "-q", "hydra/launcher=submitit_local", "hydra.launcher.runs_per_job=3")
+    answer = lossbench(*asked, "results_dir=jobs")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count("accuracy") == 5
+    assert len(list((tmp_path / "jobs/.hydra/local").glob("*.out"))) == 2
+    assert len(list((tmp_path / "jobs/runs").glob("*/metrics.json"))) == 5
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("timeout_min=0", "hydra.launcher.timeout_min must be a whole number in [1, ∞); got 0"),
+        ("runs_per_job=0", "hydra.launcher.runs_per_job must be a whole number in [1, ∞); got 0"),
         ("timeout_min=soon", "hydra.launcher.timeout_min must be a whole number; got 'soon'"),
         ("timeout_min=2", "hydra.launcher.signal_delay_s must be less than timeout_min, 120 s"),
         ("gpus_per_node=-1", "hydra.launcher.gpus_per_node must be a whole number in [0, ∞); got -1"),
@@ -109,7 +121,8 @@ def test_slurm_is_asked_with_the_script_that_would_be_submitted(slurm: Any, tmp_
     (tmp_path.parent / f"{tmp_path.name}-slurm/sbatch").write_text("#!/bin/sh\ntr '\\n' ';' >&2\nexit 1\n")
     settings = {
         "folder": str(tmp_path / "%A"), "timeout_min": 30, "max_num_timeout": 1, "signal_delay_s": 60,
-        "array_parallelism": 8, "cpus_per_task": 3, "setup": ["module load cuda"], "gpus_per_node": 1, "mem_gb": None,
+        "array_parallelism": 8, "runs_per_job": 1,
+        "cpus_per_task": 3, "setup": ["module load cuda"], "gpus_per_node": 1, "mem_gb": None,
         "partition": "gpu", "additional_parameters": {"requeue": True},
     }  # fmt: skip
     with pytest.raises(jobs.ConfigError) as caught:
@@ -141,14 +154,14 @@ def test_which_jobs_have_ended_is_told_by_slurms_queue(slurm: Any) -> None:
     """Jobs that it no longer knows have ended; where it does not answer, none has."""
     asked = [SimpleNamespace(job_id=name) for name in ("7_0", "7_1", "7_2", "8")]
     slurm("squeue", "7_0|RUNNING\n7_1|OUT_OF_MEMORY\n7_2|REQUEUE_HOLD\n9|FAILED")
-    assert jobs._states(asked) == {"7_1": "OUT_OF_MEMORY", "8": jobs.GONE}
+    assert queue.states(asked) == {"7_1": "OUT_OF_MEMORY", "8": queue.GONE}
     slurm("squeue", "slurm_load_jobs error: Invalid job id specified", 1)
-    assert jobs._states(asked) == {job.job_id: jobs.GONE for job in asked}
+    assert queue.states(asked) == {job.job_id: queue.GONE for job in asked}
     slurm("squeue", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)", 1)
-    assert jobs._states(asked) == {}
+    assert queue.states(asked) == {}
 
 
-def job_that_gets(number: signal.Signals) -> jobs._Alone:
+def job_that_gets(number: signal.Signals) -> jobs._Job:
     """A job whose run is asked to stop, saves itself and says so."""
 
     def task(config: Any, overrides: tuple[str, ...], turn: int) -> Outcome:
@@ -156,7 +169,7 @@ def job_that_gets(number: signal.Signals) -> jobs._Alone:
         assert stopping._in_effect().error is not None  # type: ignore[union-attr]
         return Outcome("?", "stopped")
 
-    return jobs._Alone(task, {}, (), 0)  # type: ignore[arg-type]
+    return jobs._Job(task, {0: ({}, ())})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -187,13 +200,80 @@ def test_a_job_that_is_saved_is_queued_again_unless_slurm_is_ending_it(
     assert caught.value.code == (99 if again else 143)  # 128 + SIGTERM
 
 
+def test_a_job_of_several_runs_that_is_queued_again_goes_on_with_the_one_that_was_saved(
+    signals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+
+    def task(config: Any, overrides: tuple[str, ...], turn: int) -> Outcome:
+        trained.append(turn)
+        if trained == [3, 5]:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            return Outcome("?", "stopped")
+        return Outcome(f"run {turn}", "finished")
+
+    def queue_again(number: int, frame: object) -> None:
+        sys.exit(99)
+
+    signal.signal(signal.SIGUSR2, queue_again)  # as submitit does
+    first = jobs._Job(task, {place: ({}, ()) for place in (3, 5, 8)})  # type: ignore[arg-type]
+    with pytest.raises(SystemExit) as caught:
+        first()
+    assert caught.value.code == 99
+    for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):  # the next job is another process
+        signal.signal(number, signal.SIG_DFL)
+    outcomes = first()
+    assert trained == [3, 5, 5, 8]
+    assert {place: outcome.run_id for place, outcome in outcomes.items()} == {3: "run 3", 5: "run 5", 8: "run 8"}
+
+
+def test_a_job_that_was_asked_to_end_between_two_runs_begins_no_other(
+    signals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+
+    def task(config: Any, overrides: tuple[str, ...], turn: int) -> Outcome:
+        trained.append(turn)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        return Outcome(f"run {turn}", "finished")
+
+    signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(99))  # as submitit does
+    job = jobs._Job(task, {place: ({}, ()) for place in (0, 1)})  # type: ignore[arg-type]
+    with pytest.raises(SystemExit):
+        job()
+    assert (trained, [*job.outcomes]) == ([0], [0])
+
+
+@pytest.mark.parametrize(
+    ("state", "failed"),
+    [("OUT_OF_MEMORY", [2]), ("NODE_FAIL", []), ("CANCELLED", [2, 3])],  # the user ended it: all of it
+)
+def test_of_a_job_that_is_killed_the_run_in_training_failed_and_those_after_it_are_submitted_again(
+    slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, failed: list[int]
+) -> None:
+    monkeypatch.setattr(jobs, "LOST_AFTER", 0.0)
+    mine = sweep_of(tmp_path, "slurm", runs=4)
+    assert mine.task(*mine.left[0], 0).status == "finished"
+    name, _, store = mine._named(1)
+    store.fail(name, DivergedError("the loss became nan"), "the loss became nan")
+    job = SimpleNamespace(job_id="7", paths=SimpleNamespace(stderr="7_log.err"))
+    mine.jobs = dict.fromkeys(range(4), job)
+    slurm("squeue", f"7|{state}")
+    mine._notice(1.0)
+    ended = {place: outcome.message for place, outcome in mine.outcomes.items() if outcome.status == "failed"}
+    without = f"its job 7 ended without a result ({state}); its log is 7_log.err"
+    assert ended == {1: "the loss became nan", **dict.fromkeys(failed, without)}
+    assert sorted([0, *ended, *mine.left]) == [0, 1, 2, 3]
+    assert mine.jobs == {}
+
+
 def test_a_job_that_ends_without_a_result_is_a_failed_run_and_its_machines_failure_is_not(
     slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "LOST_AFTER", 0.0)
     task = sweep._Task(run.Policy(), device.Share(), Silent())
     config = {**compose(*SMALL), "results_dir": str(tmp_path)}
-    mine = jobs._Sweep([(config, ())], task, "slurm", {"array_parallelism": 1})
+    mine = jobs._Sweep([(config, ())], task, "slurm", {"array_parallelism": 1, "runs_per_job": 1})
     paths = SimpleNamespace(stderr="7_log.err")
     for state, outcomes in (("NODE_FAIL", 0), ("OUT_OF_MEMORY", 1)):
         mine.jobs = {0: SimpleNamespace(job_id="7", paths=paths)}
@@ -226,25 +306,25 @@ def test_a_slurm_that_forbids_arrays_or_says_nothing_of_them_is_taken_as_it_is(
     slurm: Any, told: str, most: int
 ) -> None:
     slurm("scontrol", f"AccountingStorageType = none\n{told}\nMaxDBDMsgs = 20004")
-    assert jobs._most_of_an_array() == most
+    assert queue.most_of_an_array() == most
 
 
 def test_a_slurm_that_hangs_is_one_that_does_not_answer(
     slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "ANSWERED_WITHIN", 0.1)
+    monkeypatch.setattr(queue, "ANSWERED_WITHIN", 0.1)
     for program in ("scontrol", "squeue"):
         (tmp_path.parent / f"{tmp_path.name}-slurm/{program}").write_text("#!/bin/sh\nexec sleep 5\n")
     with pytest.raises(jobs.ConfigError, match=r"Slurm does not answer: scontrol gave no answer within 0\.1 s"):
-        jobs._most_of_an_array()
-    assert jobs._states([SimpleNamespace(job_id="7")]) == {}
+        queue.most_of_an_array()
+    assert queue.states([SimpleNamespace(job_id="7")]) == {}
 
 
-def sweep_of(tmp_path: Path, cluster: str) -> jobs._Sweep:
-    """A sweep of one run."""
-    config = {**compose(*SMALL), "results_dir": str(tmp_path)}
+def sweep_of(tmp_path: Path, cluster: str, runs: int = 1) -> jobs._Sweep:
+    """A sweep whose runs share a job."""
+    configs = [{**compose(*SMALL, f"seed={seed}"), "results_dir": str(tmp_path)} for seed in range(runs)]
     task = sweep._Task(run.Policy(), device.Share(), Silent())
-    return jobs._Sweep([(config, ())], task, cluster, {"array_parallelism": 1})
+    return jobs._Sweep([(config, ()) for config in configs], task, cluster, {"array_parallelism": 1, "runs_per_job": 9})
 
 
 def test_a_run_that_waits_is_named_once_however_often_it_is_looked_at(

@@ -127,7 +127,7 @@ def test_a_cancelled_job_is_named_with_its_log_and_the_same_command_goes_on(
     stdout, stderr = again.communicate(timeout=600)
     assert again.returncode == 0, stderr
     assert stdout.count("accuracy") == 2
-    assert "1 jobs of Slurm" in stderr
+    assert "1 job of Slurm" in stderr
 
 
 def test_jobs_outlive_who_submitted_them_and_the_same_command_joins_them(
@@ -157,8 +157,24 @@ def test_students_of_one_teacher_wait_for_the_one_that_trains_it(
     assert process.returncode == 0, stderr
     assert stdout.count("accuracy") == 3
     assert len(weights(results)) == 4  # and the teacher
-    assert re.findall(r"(\d) jobs of Slurm", stderr) == ["1", "2"]
+    assert re.findall(r"(\d) jobs? of Slurm", stderr) == ["1", "2"]
     assert not list(results.glob("runs/*.partial"))
+
+
+def test_runs_that_share_jobs_go_on_when_those_are_queued_again(
+    begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    results = tmp_path / "jobs"
+    process = begin("seed=range(5)", LONG, *SLURM, "hydra.launcher.runs_per_job=3", "results_dir=jobs")
+    until(lambda: len(weights(results)) == 1)
+    ask("scontrol", "requeue", f"{array(results)}_0")
+    stdout, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
+    assert stdout.count("accuracy") == 5
+    assert "2 jobs of Slurm with 5 runs" in stderr
+    assert logs(results).count("Job completed successfully") == 2
+    history = [path.read_text().splitlines() for path in results.glob("runs/*/history.csv")]
+    assert [len(lines) for lines in history] == [10_001] * 5
 
 
 def test_what_slurm_refuses_is_one_line_and_nothing_is_written(

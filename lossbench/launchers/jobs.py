@@ -1,4 +1,4 @@
-"""A sweep whose runs are jobs: of Slurm, in arrays, or processes of this machine that are treated as if they were.
+"""A sweep in jobs: of Slurm, in arrays, or processes of this machine that are treated as if they were.
 
 submitit writes the scripts and carries runs and outcomes; what has become of a job is asked of Slurm's own queue, as
 accounting, which submitit asks, is not there on every cluster: a job that is killed would be waited for without end.
@@ -7,23 +7,23 @@ accounting, which submitit asks, is not there on every cluster: a job that is ki
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
-import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lossbench import checking, run, stopping
 from lossbench.config import Config
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE
-from lossbench.errors import ConfigError, LossbenchError, WorkersError, one_line
+from lossbench.errors import ConfigError, LossbenchError, WorkersError, counted, one_line
+from lossbench.launchers import slurm
 from lossbench.launchers.stacked import Task
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
@@ -33,20 +33,13 @@ LOOK_EVERY = 0.5  # seconds between two looks for results, and more where there 
 LOOKS_AT = 200  # results a second
 ASK_EVERY = 10.0  # seconds between two questions to Slurm
 ASK_AGAIN = 1.0  # seconds after which a job of this machine is asked once more to end
-ANSWERED_WITHIN = 60.0  # seconds that Slurm has for a question
-TRIES = 5  # of a question that a job asks
 LOST_AFTER = 20.0  # seconds that a network's file system may take to show what a job wrote last
 PROGRAMS = ("sbatch", "srun", "squeue", "scontrol")
-OURS = ("folder", "max_num_timeout")  # and not for sbatch
+OURS = ("folder", "max_num_timeout", "runs_per_job")  # and not for sbatch
 SBATCH = {"name": "job_name", "timeout_min": "time", "mem_gb": "mem"}  # where its names are others
-OVER = {  # a job in one of Slurm's other states runs, or will
-    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
-    *("REVOKED", "TIMEOUT"),
-}
-AGAIN = ("NODE_FAIL", "PREEMPTED")  # of those, what is no fault of the run's, where Slurm does not queue it again
+AGAIN = ("NODE_FAIL", "PREEMPTED")  # what is no fault of the run's, where Slurm does not queue it again
+MEANT = ("CANCELLED", slurm.GONE)  # or may be: then none of the job's runs is submitted again
 AGAIN_AT_MOST = 20  # times, of one run: a node that fails each time would be tried without end
-GONE = "no longer known to Slurm"
-DEFAULT_ARRAY_SIZE = 1001  # Slurm's own, where it does not say
 
 
 def check(cluster: str, settings: Mapping[str, Any], runs: int) -> None:
@@ -55,7 +48,7 @@ def check(cluster: str, settings: Mapping[str, Any], runs: int) -> None:
     Args:
         cluster: `slurm` or `local`.
         settings: of `hydra.launcher`.
-        runs: how many jobs there will be.
+        runs: how many there are.
 
     Raises:
         ConfigError: with what is wrong, in Slurm's own words where it is Slurm that says so.
@@ -64,8 +57,9 @@ def check(cluster: str, settings: Mapping[str, Any], runs: int) -> None:
         raise ConfigError(
             f"hydra/launcher=submitit_{cluster} needs submitit, which is not installed: pip install 'lossbench[slurm]'"
         )
+    at_least_one = ("timeout_min", "array_parallelism", "runs_per_job", "cpus_per_task", "mem_gb")
     for key, least in (
-        *((key, AT_LEAST_ONE) for key in ("timeout_min", "array_parallelism", "cpus_per_task", "mem_gb")),
+        *((key, AT_LEAST_ONE) for key in at_least_one),
         *((key, NON_NEGATIVE) for key in ("gpus_per_node", "max_num_timeout", "signal_delay_s")),
     ):
         value = settings.get(key)
@@ -78,51 +72,29 @@ def check(cluster: str, settings: Mapping[str, Any], runs: int) -> None:
             f"got {settings['signal_delay_s']}"
         )
     if cluster == "slurm":
-        _check_slurm(settings, runs)
+        _check_slurm(settings, math.ceil(runs / settings["runs_per_job"]))
 
 
-def _check_slurm(settings: Mapping[str, Any], runs: int) -> None:
+def _check_slurm(settings: Mapping[str, Any], jobs: int) -> None:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise ConfigError(
             f"hydra/launcher=submitit_slurm needs Slurm's {' and '.join(missing)}, which the PATH does not have: "
             "submit from a machine that is part of the cluster, or try hydra/launcher=joblib here"
         )
-    most = _most_of_an_array()
+    most = slurm.most_of_an_array()
     try:
         executor = _executor("slurm", settings)
-        if runs > 1:
-            executor.parameters["map_count"] = min(runs, most)
+        if jobs > 1:
+            executor.parameters["map_count"] = min(jobs, most)
         script = executor._make_submission_file_text("true", "")
     except (AssertionError, NameError, TypeError, ValueError) as error:  # how submitit refuses
         raise ConfigError(f"hydra.launcher: {one_line(str(error))}") from error
-    answer = _ask(["sbatch", "--test-only"], script)
+    answer = slurm.ask(["sbatch", "--test-only"], script)
     if answer.returncode:
         raise ConfigError(
-            f"Slurm would not take these jobs: {_said(answer)} (hydra.launcher.…; `sinfo` shows what there is)"
+            f"Slurm would not take these jobs: {slurm.said(answer)} (hydra.launcher.…; `sinfo` shows what there is)"
         )
-
-
-def _most_of_an_array() -> int:
-    answer = _ask(["scontrol", "show", "config"])
-    if answer.returncode:
-        raise ConfigError(f"Slurm does not answer: {_said(answer)}")
-    told = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer.stdout, re.MULTILINE)
-    return max(1, int(told[1]) if told else DEFAULT_ARRAY_SIZE)  # 0 forbids arrays, and one job is none
-
-
-def _ask(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=ANSWERED_WITHIN)
-    except subprocess.TimeoutExpired:
-        said = f"{command[0]} gave no answer within {ANSWERED_WITHIN:g} s"
-        return subprocess.CompletedProcess(command, 1, "", said)
-
-
-def _said(answer: subprocess.CompletedProcess[str]) -> str:
-    """Slurm's first line, which is the one that names what is wrong."""
-    lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-    return one_line(re.sub(r"^\w+: (error: |fatal: )?", "", lines[0]))
 
 
 def _executor(cluster: str, settings: Mapping[str, Any]) -> Any:
@@ -144,24 +116,26 @@ def _executor(cluster: str, settings: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class _Alone:
-    """One run, as the whole of a job."""
+class _Job:
+    """What a job does: train some runs, by their places in the sweep, one after another."""
 
     task: Task
-    config: Config
-    overrides: tuple[str, ...]
-    place: int
+    runs: Mapping[int, tuple[Config, tuple[str, ...]]]
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # so far
 
-    def __call__(self) -> Outcome:
-        """Train it. Where its job is to end before, it is saved, and the job queued again unless it was cancelled."""
+    def __call__(self) -> dict[int, Outcome]:
+        """Train them. Where the job is to end before, the run is saved, and the job queued again unless cancelled."""
         warning = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
         stop, queue_again = stopping.remembered_in_a_job(warning)
-        outcome = self.task(self.config, self.overrides, self.place)
-        if outcome.status != "stopped":
-            return outcome
-        if stop.number == warning or _in_its_grace_time():
-            queue_again(warning, None)  # submitit's, which leaves the process
-        sys.exit(128 + stop.number)  # without an outcome: that is for the next job of this run to give
+        for place in [place for place in self.runs if place not in self.outcomes]:
+            if stop.error is None:
+                self.outcomes[place] = self.task(*self.runs[place], place)
+            if place not in self.outcomes or self.outcomes[place].status == "stopped":
+                self.outcomes.pop(place, None)
+                if stop.number == warning or slurm.in_its_grace_time():
+                    queue_again(warning, None)  # submitit's, which leaves the process
+                sys.exit(128 + stop.number)  # without outcomes: those are for the next job of these runs to give
+        return self.outcomes
 
     def checkpoint(self) -> Any:
         """What submitit puts into the queue again."""
@@ -170,30 +144,10 @@ class _Alone:
         return DelayedSubmission(self)
 
 
-def _in_its_grace_time() -> bool:
-    """Whether Slurm has asked the job of this process to end, but not ended it: it was preempted, and not cancelled.
-
-    It then counts as failed if it ends by itself, and is not queued again.
-    """
-    import submitit
-
-    job = submitit.JobEnvironment()  # of the last job of an array, SLURM_JOB_ID is the id of the whole array
-    if job.cluster != "slurm":
-        return False
-    for _ in range(TRIES):  # a Slurm that preempts many jobs at once is busy
-        answer = _ask(["squeue", "--noheader", "--states=all", "--jobs", job.job_id, "--format=%T"])
-        states = answer.stdout.split()
-        print(f"asked to end, {job.job_id} is {states or _said(answer)}", file=sys.stderr)  # in the job's log
-        if states:
-            return states == ["RUNNING"]
-        time.sleep(LOOK_EVERY)
-    return False
-
-
 def train_sweep(
     runs: Sequence[tuple[Config, tuple[str, ...]]], task: Task, cluster: str, settings: Mapping[str, Any]
 ) -> list[Outcome]:
-    """Train the runs of a sweep, each in a job.
+    """Train the runs of a sweep, each in a job or so many together.
 
     Args:
         runs: resolved configurations, each with the overrides that made it.
@@ -226,10 +180,11 @@ class _Sweep:
     ) -> None:
         self.task, self.cluster, self.settings = task, cluster, settings
         self.left = {place: (checking.check(settings), typed) for place, (settings, typed) in enumerate(runs)}
-        self.at_once = settings["array_parallelism"] if cluster == "local" else len(runs)
+        self.per_job = settings["runs_per_job"]
+        self.at_once = settings["array_parallelism"] if cluster == "local" else len(runs)  # jobs
         self.named: dict[int, tuple[str, str | None, Store]] = {}  # see `_named`
-        self.jobs: dict[int, Any] = {}  # submitit's, by place
-        self.over: dict[int, float] = {}  # jobs without a result, and since when
+        self.jobs: dict[int, Any] = {}  # submitit's, by the place of each of its runs
+        self.over: dict[str, float] = {}  # jobs without a result, by id, and since when
         self.asked = time.monotonic()
         self.claimed: set[int] = set()
         self.again: Counter[int] = Counter()  # how often a run's job was lost for no fault of its own
@@ -249,8 +204,10 @@ class _Sweep:
         if self.cluster == "local":
             self._end_here()
         elif self.jobs:
-            ids = " ".join(dict.fromkeys(str(job.job_id).partition("_")[0] for job in self.jobs.values()))
-            error.add_note(f"{len(self.jobs)} jobs go on in Slurm, and `scancel {ids}` ends them")
+            jobs = [job for job, _ in self._together()]
+            ids = " ".join(dict.fromkeys(job.job_id.partition("_")[0] for job in jobs))
+            go, them = ("goes", "it") if len(jobs) == 1 else ("go", "them")
+            error.add_note(f"{counted(len(jobs), 'job')} {go} on in Slurm, and `scancel {ids}` ends {them}")
 
     def _end_here(self) -> None:
         """Have the jobs of this machine save their runs and end; kill them at a second signal, or if they take long."""
@@ -268,7 +225,7 @@ class _Sweep:
 
     def _alive(self) -> list[int]:
         """Submitit's own processes, each of which waits for the one that trains."""
-        return [int(job.job_id) for job in self.jobs.values() if not job.done()]
+        return [int(job.job_id) for job, _ in self._together() if not job.done()]
 
     def _pass_on(self, number: signal.Signals) -> None:
         for process in self._alive():
@@ -293,7 +250,7 @@ class _Sweep:
                 if teacher is None or teacher not in teachers:
                     teachers.add(teacher)
                     ready.append(place)
-        ready = ready[: self.at_once - len(self.jobs)]
+        ready = ready[: (self.at_once - len(self._together())) * self.per_job]
         if ready:
             self._submit_all(ready)
 
@@ -301,20 +258,29 @@ class _Sweep:
         import submitit
 
         executor = _executor(self.cluster, self.settings)
-        size = _most_of_an_array() if self.cluster == "slurm" else 1
-        for start in range(0, len(places), size):
-            some = places[start : start + size]
+        size = slurm.most_of_an_array() if self.cluster == "slurm" else 1
+        for shares in _in_groups_of(size, _in_groups_of(self.per_job, places)):
+            asked = [_Job(self.task, {place: self.left[place] for place in share}) for share in shares]
             try:
                 with stopping.unheard():  # a terminal sends Ctrl-C to all that it started
-                    jobs = executor.submit_array([_Alone(self.task, *self.left[place], place) for place in some])
-                    self.jobs.update(zip(some, jobs, strict=True))
+                    jobs = executor.submit_array(asked)
+                    self.jobs |= {place: job for job, share in zip(jobs, shares, strict=True) for place in share}
             except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
                 raise WorkersError(f"Slurm did not take the jobs: {_last_line(error)}") from error
             if self.cluster == "slurm":
                 first = jobs[0]
+                several = f" with {sum(map(len, shares))} runs" if self.per_job > 1 else ""
                 self.task.display.note(
-                    f"{len(some)} jobs of Slurm: {str(first.job_id).partition('_')[0]}, logs in {first.paths.folder}"
+                    f"{counted(len(jobs), 'job')} of Slurm{several}: {first.job_id.partition('_')[0]}, "
+                    f"logs in {first.paths.folder}"
                 )
+
+    def _together(self) -> list[tuple[Any, list[int]]]:
+        """Each job with the places of those of its runs that have no outcome yet, in order."""
+        found: dict[str, tuple[Any, list[int]]] = {}
+        for place, job in self.jobs.items():
+            found.setdefault(job.job_id, (job, []))[1].append(place)
+        return list(found.values())
 
     def _named(self, place: int) -> tuple[str, str | None, Store]:
         """The run's id, its teacher's and where they are: found once, as whatever waits is looked at often."""
@@ -342,68 +308,81 @@ class _Sweep:
         """Take the outcomes that are there, and notice jobs that have ended without one."""
         folders = {job.paths.folder for job in self.jobs.values()}
         there = {name for folder in folders if folder.is_dir() for name in os.listdir(folder)}
-        for place, job in list(self.jobs.items()):
+        for job, places in self._together():
             if job.paths.result_pickle.name in there:
-                self._take(place, _outcome(self._named(place)[0], job, self.left[place][0]))
+                self._take(job, self._outcomes(job, places))
         now = time.monotonic()
         if self.jobs and (self.cluster == "local" or now - self.asked >= ASK_EVERY):
             self.asked = now
             self._notice(now)
 
-    def _take(self, place: int, outcome: Outcome) -> None:
-        del self.jobs[place]
-        self.over.pop(place, None)
-        if outcome.status == "claimed":
-            self.claimed.add(place)  # submitted again when whoever trains it has let go
-        else:
-            del self.left[place]
-            self.outcomes[place] = outcome
+    def _outcomes(self, job: Any, places: Sequence[int]) -> dict[int, Outcome]:
+        """What a job gave back."""
+        from submitit.core.utils import UncompletedJobError
+
+        try:
+            outcomes: dict[int, Outcome] = job.result()
+        except UncompletedJobError as error:
+            why = f"{_last_line(error)} (its job {job.job_id}, log {job.paths.stderr})"
+            return {place: self._failed(place, why) for place in places}
+        return outcomes
+
+    def _failed(self, place: int, why: str) -> Outcome:
+        return Outcome(self._named(place)[0], "failed", why, config=self.left[place][0])
+
+    def _take(self, job: Any, outcomes: Mapping[int, Outcome]) -> None:
+        self.over.pop(job.job_id, None)
+        for place, outcome in outcomes.items():
+            del self.jobs[place]
+            if outcome.status == "claimed":
+                self.claimed.add(place)  # submitted again when whoever trains it has let go
+            else:
+                self._end(place, outcome)
+
+    def _end(self, place: int, outcome: Outcome) -> None:
+        del self.left[place]
+        self.outcomes[place] = outcome
 
     def _notice(self, now: float) -> None:
-        states = _states(self.jobs.values()) if self.cluster == "slurm" else _processes(self.jobs.values())
-        for place, job in list(self.jobs.items()):
+        jobs = self._together()
+        ended = slurm.states if self.cluster == "slurm" else _processes
+        states = ended([job for job, _ in jobs])
+        for job, places in jobs:
             state = states.get(job.job_id)
             if state is None:
-                self.over.pop(place, None)
-            elif now - self.over.setdefault(place, now) >= (LOST_AFTER if self.cluster == "slurm" else 1.0):
-                name, _, store = self._named(place)
-                if self.task.policy.keeps(name, store):  # it ended after the run did
-                    del self.jobs[place]
-                    self._here(place)
-                elif state in AGAIN and self.again[place] < AGAIN_AT_MOST:
-                    self.again[place] += 1
-                    del self.jobs[place]
-                    self.over.pop(place)
-                else:
-                    why = f"its job {job.job_id} ended without a result ({state}); its log is {job.paths.stderr}"
-                    self._take(place, Outcome(name, "failed", why, config=self.left[place][0]))
+                self.over.pop(job.job_id, None)
+            elif now - self.over.setdefault(job.job_id, now) >= (LOST_AFTER if self.cluster == "slurm" else 1.0):
+                del self.over[job.job_id]
+                self._bury(job, places, state)
+
+    def _bury(self, job: Any, places: Sequence[int], state: str) -> None:
+        """Take the runs that a job finished; the one that it ended in failed, those after it are for another job."""
+        for place in places:
+            del self.jobs[place]
+        unfinished = []
+        for place in places:
+            name, _, store = self._named(place)
+            failure = None if self.task.policy.retry_failed else store.failure(name)
+            if self.task.policy.keeps(name, store):
+                self._here(place)
+            elif failure is not None:
+                self._end(place, self._failed(place, failure.message))
+            else:
+                unfinished.append(place)
+        if unfinished and state in AGAIN and self.again[unfinished[0]] < AGAIN_AT_MOST:
+            self.again[unfinished[0]] += 1
+            return
+        why = f"its job {job.job_id} ended without a result ({state}); its log is {job.paths.stderr}"
+        for place in unfinished if state in MEANT else unfinished[:1]:
+            self._end(place, self._failed(place, why))
 
 
-def _outcome(name: str, job: Any, settings: Config) -> Outcome:
-    """What a job gave back."""
-    from submitit.core.utils import UncompletedJobError
-
-    try:
-        outcome: Outcome = job.result()
-    except UncompletedJobError as error:
-        why = f"{_last_line(error)} (its job {job.job_id}, log {job.paths.stderr})"
-        return Outcome(name, "failed", why, config=settings)
-    return outcome
+def _in_groups_of(size: int, items: Sequence[Any]) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _last_line(error: Exception) -> str:
     return one_line(str(error).strip("\n -").splitlines()[-1])
-
-
-def _states(jobs: Iterable[Any]) -> dict[str, str]:
-    """In which state the jobs are that have ended, as far as Slurm says so."""
-    known = {job.job_id for job in jobs}
-    arrays = ",".join({name.partition("_")[0] for name in known})
-    answer = _ask(["squeue", "--noheader", "--array", "--states=all", "--jobs", arrays, "--format=%i|%T"])
-    if answer.returncode and "Invalid job id" not in answer.stderr:
-        return {}  # it does not answer: that says nothing of the jobs
-    told = dict(line.split("|") for line in answer.stdout.splitlines() if "|" in line)
-    return {name: told.get(name, GONE) for name in known if told.get(name, GONE) in {*OVER, GONE}}
 
 
 def _processes(jobs: Iterable[Any]) -> dict[str, str]:
