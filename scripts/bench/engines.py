@@ -27,21 +27,20 @@ from pathlib import Path
 from sweep import spread
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SLURM = [
+    "hydra/launcher=submitit_slurm",
+    "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.array_parallelism={workers}",
+]
 # How each is asked for so many workers, and how many it is given.
 ENGINES = {
     "sequential": ([], 1),
     "stacked": (["hydra/launcher=stacked"], 1),
     "joblib": (["hydra/launcher=joblib", "hydra.launcher.n_jobs={workers}"], None),
-    "submitit_local": (["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism={workers}"], None),
-    "submitit_slurm": (
-        [
-            "hydra/launcher=submitit_slurm",
-            "hydra.launcher.cpus_per_task=1",
-            "hydra.launcher.array_parallelism={workers}",
-        ],
-        None,
-    ),
     "ray": (["hydra/launcher=ray"], None),
+    "submitit_local": (["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism={workers}"], None),
+    "submitit_slurm": (SLURM, None),
+    "submitit_slurm, 50 runs a job": ([*SLURM, "hydra.launcher.runs_per_job=50"], None),
 }
 PACKAGES = ("torch", "hydra-core", "joblib", "submitit", "ray")
 
@@ -98,13 +97,13 @@ def report(rows: list[dict[str, str | int | float]], rounds: int) -> str:
         f"Median (least–largest) of {rounds} rounds of all engines in turn. Each left every run once, complete.",
         "Overhead is the seconds of the command times the workers, less those in the runs, for each run.",
         "",
-        "| engine | runs | workers | s in all | s in a run | overhead, s a run |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| engine | runs | workers | load before | s in all | s in a run | overhead, s a run |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for engine in dict.fromkeys(row["engine"] for row in rows):
         of = [row for row in rows if row["engine"] == engine]
         cells = [spread([float(row[key]) for row in of], digits) for key, digits in
-                 (("seconds", 1), ("run", 3), ("overhead", 3))]  # fmt: skip
+                 (("load", 1), ("seconds", 1), ("run", 3), ("overhead", 3))]  # fmt: skip
         lines.append(f"| {engine} | {of[0]['runs']} | {of[0]['workers']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
