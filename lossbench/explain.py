@@ -93,7 +93,9 @@ def _composition(error: HydraException) -> str:
         return "an experiment is added to the defaults, with a plus: +experiment=…"
     if unmatched:
         return f"no key '{unmatched[1]}' in this configuration"
-    return str(error).strip().splitlines()[0]
+    lines = str(error).strip().splitlines()
+    deleted = re.match(r"Could not delete from config\. The value of '([^']+)' is ", lines[0])  # Hydra 1.4's
+    return f"{deleted[1]} must be given" if deleted else lines[0]
 
 
 def _value_error(error: OmegaConfBaseException) -> str:

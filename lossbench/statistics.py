@@ -1,7 +1,7 @@
 """What a difference between losses is worth: intervals, paired tests and their correction, ranks over data sets.
 
-Every test is two-sided. Values that are equal but for rounding count as equal, and where a number is not defined it is
-nan: nothing here raises on data and nothing makes a p-value from fewer than MIN_PAIRS pairs.
+Every test is two-sided but that of bounds. Values that are equal but for rounding count as equal, and where a number is
+not defined it is nan: nothing here raises on data and nothing makes a p-value from fewer than MIN_PAIRS pairs.
 """
 
 from __future__ import annotations
@@ -71,6 +71,33 @@ def t_interval(values: ArrayLike) -> tuple[float, float]:
         return math.nan, math.nan
     half = _t_quantile(len(sample)) * float(sample.std(ddof=1)) / math.sqrt(len(sample))
     return float(sample.mean()) - half, float(sample.mean()) + half
+
+
+def bounds_p(values: ArrayLike, low: float, high: float) -> float:
+    """Return the p-value of a mean that should lie between two bounds.
+
+        p = max(P(T ≥ (mean - low)/(s/√n)),  P(T ≤ (mean - high)/(s/√n))),   T of Student's t with n - 1
+
+    Each is one-sided: of two finite bounds these are the two one-sided tests of equivalence. It is below 0.025 where
+    the whole 95 % interval lies between the bounds.
+
+    Args:
+        values: independent, about normal, [n].
+        low: in the values' units; -∞ for none.
+        high: likewise; ∞ for none.
+
+    Returns:
+        p; nan below MIN_PAIRS values, without spread, or where a value is not finite.
+
+    Source: Schuirmann 1987, "A Comparison of the Two One-Sided Tests Procedure and the Power Approach for Assessing the
+    Equivalence of Average Bioavailability".
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < MIN_PAIRS or not np.isfinite(sample).all() or np.ptp(sample) == 0:
+        return math.nan
+    error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
+    above, below = (float(sample.mean()) - low) / error, (float(sample.mean()) - high) / error
+    return float(max(special.stdtr(len(sample) - 1, -above), special.stdtr(len(sample) - 1, below)))
 
 
 def compare(values: ArrayLike, baseline: ArrayLike) -> Comparison:

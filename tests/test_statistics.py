@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -277,3 +277,27 @@ def test_of_2000_intervals_93_to_97_percent_hold_the_truth() -> None:
     )
     for covered in (seeds, paired, resampled):
         assert 0.93 <= np.mean(covered) <= 0.97
+
+
+def test_p_of_bounds_is_of_one_sided_tests_and_of_two_bounds_the_larger() -> None:
+    # Mean 2, s = 1, n = 3: t = 2/(1/√3) = 3.4641 from 0; with 2 degrees P(T > t) = ½ - t/(2√(2 + t²)) = 0.0371.
+    sample = [1.0, 2.0, 3.0]
+    assert statistics.bounds_p(sample, 0.0, math.inf) == pytest.approx(0.03709, abs=1e-5)
+    assert statistics.bounds_p(sample, -math.inf, 0.0) == pytest.approx(1 - 0.03709, abs=1e-5)
+    assert statistics.bounds_p(sample, 0.0, 4.0) == pytest.approx(0.03709, abs=1e-5)
+    assert statistics.bounds_p(sample, 0.0, 3.0) == pytest.approx(
+        0.5 - 3**0.5 / (2 * 5**0.5), abs=1e-9
+    )  # the nearer bound's
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=3, max_size=9).filter(lambda v: np.std(v) > 0.01), st.floats(-5, 5))
+def test_p_of_bounds_is_below_0_025_where_the_interval_lies_within_them(values: list[float], low: float) -> None:
+    ends = statistics.t_interval(values)
+    assume(min(abs(ends[0] - low), abs(ends[1] - low - 3)) > 1e-6)
+    assert (statistics.bounds_p(values, low, low + 3) < 0.025) == (low < ends[0] and ends[1] < low + 3)
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [1.0, 1.0, 1.0], [1.0, 2.0, math.inf]])
+def test_p_of_bounds_is_nothing_without_three_values_spread_and_numbers(values: list[float]) -> None:
+    assert math.isnan(statistics.bounds_p(values, 0.0, math.inf))

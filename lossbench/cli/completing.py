@@ -133,7 +133,7 @@ def _of(name: str, verb: str, given: Sequence[str], begun: str, own: Path | None
     if name == "name":
         from lossbench.recipes.recipe import recipes
 
-        return [recipe.name for recipe in recipes(folders)]
+        return [recipe.name for recipe in recipes(folders)[0]]
     runs = results / "runs"
     return [path.name for path in runs.iterdir() if not path.name.endswith(".partial")] if runs.is_dir() else []
 

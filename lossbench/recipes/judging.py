@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lossbench.errors import ConfigError, RequestError
 from lossbench.recipes.recipe import FAILS, HOLDS, OPEN, Claim, Conditions
 from lossbench.report import tabulate
 from lossbench.report.comparison import paired_places
-from lossbench.report.table import Row, Table, short_name
-from lossbench.statistics import compare, t_interval
+from lossbench.report.table import Row, Table, metric_name, short_name
+from lossbench.statistics import DIGITS, MIN_PAIRS, bounds_p, t_interval
 
 NO_SPREAD = "the runs do not differ, so there is nothing to judge chance by"
 
@@ -29,22 +30,30 @@ class Finding:
     value: float = math.nan  # mean, mean difference, or ratio of geometric means
     low: float = math.nan  # 95 % interval
     high: float = math.nan
-    p: float = math.nan  # paired t-test, of a difference from 0 or a ratio from 1
+    p: float = math.nan  # that it would lie there if it did not; one-sided, of two bounds the larger
 
 
 def judge(
-    claim: Claim, frame: pd.DataFrame, *, select: str | None = None, quick: bool = False, missing: str = ""
+    claim: Claim,
+    frame: pd.DataFrame,
+    *,
+    select: str | None = None,
+    expected: int = 0,
+    unlike: str = "",
+    missing: str = "",
 ) -> Finding:
     """Hold a claim against runs.
 
     It holds where the whole 95 % interval lies where it should, it does not where none of it does, and else it is not
-    testable: so many runs leave it open.
+    testable: so many runs leave it open. Nor is it where runs are lost: a loss that diverges for some seeds would be
+    judged by those that it suits.
 
     Args:
         claim: what should be so.
         frame: the runs, as `Store.frame` returns them.
         select: a metric by which validation chooses, for each loss and seed, among the runs that meet the conditions.
-        quick: whether they were trained for less than the recipe says: what was published is no measure of them then.
+        expected: how many runs, or pairs of runs, there should be.
+        unlike: why what was published is no measure of these trainings, if it is none.
         missing: why runs are missing, if some are.
 
     Raises:
@@ -54,43 +63,59 @@ def judge(
         found = [_table(claim, conditions, frame, select) for conditions in (claim.of, claim.than) if conditions]
     except RequestError as error:
         return Finding(claim, OPEN, missing or str(error))
-    ours, *others = (_only_row(claim, table) for table in found)
-    if not others:
-        values = np.array([value for value in ours.cells[0].values if not math.isnan(value)])
-        n, p = len(values), math.nan
-        value = float(values.mean()) if n else math.nan
-        low, high = t_interval(values)
-    else:
+    sample = _sample(claim, *(_only_row(claim, table) for table in found))
+    name = metric_name(claim.metric, claim.calibration)
+    if claim.ratio and not np.isfinite(sample).all():
+        return Finding(claim, OPEN, f"{name} that is not above zero has no ratio", n=len(sample))
+    if any(np.isnan([row.cells[0].values for row in table.rows]).all() for table in found):
+        return Finding(claim, OPEN, f"these runs have no {name}")
+    mean, (low, high) = float(sample.mean()) if len(sample) else math.nan, t_interval(sample)
+    p = bounds_p(sample, *((_log(claim.low), _log(claim.high)) if claim.ratio else (claim.low, claim.high)))
+    if claim.ratio:
+        mean, low, high = (math.exp(end) for end in (mean, low, high))
+    verdict, why = _verdict(claim, sample, low, high)
+    if claim.published is not None and unlike:
+        verdict, why = OPEN, unlike
+    elif len(sample) < expected:
+        verdict, why = OPEN, "; ".join(filter(None, [f"{len(sample)} of {expected} seeds", missing]))
+    return Finding(claim, verdict, why, len(sample), mean, low, high, p)
+
+
+def _sample(claim: Claim, ours: Row, *others: Row) -> NDArray[np.float64]:
+    """The numbers whose mean is claimed to lie somewhere: a metric, or differences or log ratios over paired runs."""
+    if others:
         (theirs,) = others
         pairs = paired_places(ours, theirs, {})
-        a, b = [ours.cells[0].values[i] for i, _ in pairs], [theirs.cells[0].values[j] for _, j in pairs]
-        if claim.ratio and min([*a, *b], default=1.0) <= 0:
-            return Finding(claim, OPEN, f"a {claim.metric} of zero has no ratio", n=len(a))
-        compared = compare(np.log(a), np.log(b)) if claim.ratio else compare(a, b)
-        n, p = compared.n, compared.p
-        value, low, high = compared.difference, compared.low, compared.high
-        if claim.ratio:
-            value, low, high = (math.exp(end) for end in (value, low, high))
-    return _judged(Finding(claim, "", n=n, value=value, low=low, high=high, p=p), quick)
-
-
-def _judged(found: Finding, quick: bool) -> Finding:
-    claim, verdict, why = found.claim, OPEN, ""
-    if found.n == 0:
-        why = "no runs, or none that are paired"
-    elif quick and claim.published is not None:
-        why = "of shorter trainings than the published ones"
-    elif found.n < 2:
-        why = "one run has no interval: more seeds would"
-    elif math.isnan(found.low):
-        why = NO_SPREAD
-    elif claim.low < found.low and found.high < claim.high:
-        verdict = HOLDS
-    elif found.high <= claim.low or claim.high <= found.low:
-        verdict = FAILS
+        a = np.array([ours.cells[0].values[place] for place, _ in pairs], dtype=np.float64)
+        b = np.array([theirs.cells[0].values[place] for _, place in pairs], dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.log(a) - np.log(b) if claim.ratio else a - b
+        undefined = np.isnan(a) | np.isnan(b)
     else:
-        why = f"{found.n} seeds leave it open"
-    return replace(found, verdict=verdict, why=why)
+        values = np.array(ours.cells[0].values, dtype=np.float64)
+        undefined = np.isnan(values)
+    return values[~undefined]
+
+
+def _log(bound: float) -> float:
+    return math.log(bound) if bound > 0 else -math.inf
+
+
+def _verdict(claim: Claim, sample: NDArray[np.float64], low: float, high: float) -> tuple[str, str]:
+    """And why, where it is not testable."""
+    n = len(sample)
+    if n < MIN_PAIRS:
+        number = {0: "no runs, or none that are paired", 1: "one seed has no interval"}.get(n, "two seeds say little")
+        return OPEN, f"{number}: {MIN_PAIRS} or more would"
+    if not np.isfinite(sample).all():
+        return OPEN, "a value is infinite"
+    if np.ptp(sample.round(DIGITS)) == 0:
+        return OPEN, NO_SPREAD
+    if claim.low < low and high < claim.high:
+        return HOLDS, ""
+    if high <= claim.low or claim.high <= low:
+        return FAILS, ""
+    return OPEN, f"{n} seeds leave it open"
 
 
 def _table(claim: Claim, conditions: Conditions, frame: pd.DataFrame, select: str | None) -> Table:

@@ -21,12 +21,14 @@ from lossbench.report.page import page
 from lossbench.screen.drawing import aligned, folded
 from lossbench.store import Store
 
-HEADINGS = ("claim", "published", "ours", "95 % interval", "n", "p", "verdict")
+HEADINGS = ("claim", "published", "claimed", "ours", "95 % interval", "n", "p", "verdict")
 MARKS = {HOLDS: "✓", FAILS: "✗", OPEN: "?"}
 FEW = 3  # claims that are said one by one; more are counted
 ABOUT_P = (
     "The verdict goes by the 95 % interval: a claim holds where all of it lies as claimed, and does not where none of "
-    "it does. p is of the paired t-test and not corrected: the claims stood before the runs."
+    "it does. p is of the one-sided t-test of the same, over seeds or pairs of one seed (between two bounds the larger "
+    "of two, Schuirmann's test of equivalence): below 0.025 where a claim holds. It is not corrected for the number of "
+    "claims. Bounds around what was published are ours: one published run has a spread that is not known."
 )
 
 
@@ -82,6 +84,8 @@ def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
             reasons.setdefault(one_line(finding.why), []).append(finding.claim.says)
     untrained = [why for why in map(one_line, reproduction.missing) if why not in reasons]
     scale = "" if reproduction.scale != QUICK else " **Quick scale: fewer epochs or seeds than the recipe's.**"
+    if reproduction.altered:
+        scale += f" **Not as the recipe says: {escaped(' '.join(reproduction.altered))}.**"
     parts = [
         f"# {escaped(recipe.description)}",
         f"Source: {escaped(recipe.source)}.{scale}",
@@ -91,11 +95,13 @@ def _readme(reproduction: Reproduction, captions: Mapping[str, str]) -> str:
         *([f"Not testable:\n\n{_listed(reasons)}"] if reasons else []),
         *([f"Not trained:\n\n{_listed(dict.fromkeys(untrained, ()))}"] if untrained else []),
         *([f"What differs from the source: {escaped(' '.join(recipe.differs.split()))}"] if recipe.differs else []),
+        f"All runs: `{' '.join(reproduction.shared)}`.",
         *(f"![{escaped(caption)}]({name})\n\n{escaped(caption)}." for name, caption in captions.items()),
         render(reproduction.table, "markdown").rstrip("\n"),
         f"The same as a page: [report.html](report.html); as numbers: [table.csv](table.csv), [{RECORD}]({RECORD}).",
         f"{len(reproduction.run_ids)} runs, {reproduction.seconds:,.0f} s together. {reproduction.date}. "
-        + " ".join(f"{escaped(line)}." for line in reproduction.versions),
+        + " ".join(f"{escaped(line)}." for line in reproduction.versions)
+        + (f" Code at {', '.join(reproduction.revisions)}." if reproduction.revisions else ""),
     ]
     return re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n"
 
@@ -116,13 +122,20 @@ def _summary(reproduction: Reproduction) -> str:
 def _cells(finding: Finding) -> list[str]:
     claim = finding.claim
     published = "–" if claim.published is None else _number(claim.published)
-    if claim.published is not None:
-        published += f" (± {_number((claim.high - claim.low) / 2)})"
     interval = "–" if math.isnan(finding.low) else f"{_number(finding.low)} … {_number(finding.high)}"
     ours = "–"
     if not math.isnan(finding.value):
         ours = f"× {_number(finding.value)}" if claim.ratio else _number(finding.value, signed=bool(claim.than))
-    return [claim.says, published, ours, interval, str(finding.n), p_value(finding.p), finding.verdict]
+    return [claim.says, published, _region(claim), ours, interval, str(finding.n), p_value(finding.p), finding.verdict]
+
+
+def _region(claim: Claim) -> str:
+    times = "× " if claim.ratio else ""
+    if math.isinf(claim.high):
+        return f"> {times}{claim.low:g}"
+    if math.isinf(claim.low):
+        return f"< {times}{claim.high:g}"
+    return f"{_number(claim.low)} … {_number(claim.high)}"
 
 
 def _number(value: float, *, signed: bool = False) -> str:
@@ -138,15 +151,17 @@ def _record(reproduction: Reproduction) -> dict[str, Any]:
         "command": reproduction.command,
         "seconds": round(reproduction.seconds, 1),
         "versions": reproduction.versions,
+        "revisions": reproduction.revisions,
+        "all_runs": reproduction.shared,
+        "altered": reproduction.altered,
         "runs": reproduction.run_ids,
         "missing": reproduction.missing,
         "findings": [_finding(finding) for finding in reproduction.findings],
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    claim: Claim = finding.claim
-    numbers = {key: getattr(finding, key) for key in ("n", "value", "low", "high", "p")}
+def described(claim: Claim) -> dict[str, Any]:
+    """Return a claim as `reproduction.json` has it."""
     return {
         "says": claim.says,
         "metric": claim.metric,
@@ -155,6 +170,13 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "than": claim.than,
         "claimed": [_json(claim.low), _json(claim.high)],
         "published": claim.published,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    numbers = {key: getattr(finding, key) for key in ("n", "value", "low", "high", "p")}
+    return {
+        **described(finding.claim),
         **{key: _json(value) for key, value in numbers.items()},
         "verdict": finding.verdict,
         "why": finding.why,

@@ -54,16 +54,19 @@ class Recipe:
     pictures: bool = False  # whether figures need features or images, as `lossbench evaluate --pictures` keeps them
 
 
-def recipes(folders: Sequence[Path]) -> list[Recipe]:
-    """Return every recipe, by name.
+def recipes(folders: Sequence[Path]) -> tuple[list[Recipe], list[str]]:
+    """Return every recipe, by name, and what is wrong with those that are not as they should be.
 
     Args:
         folders: of configs, the first one winning where two have the same name.
-
-    Raises:
-        ConfigError: if one of them is not as it should be.
     """
-    return [recipe for path in _experiments(folders).values() if (recipe := _read(path)) is not None]
+    found, wrong = [], []
+    for path in _experiments(folders).values():
+        try:
+            found.append(_read(path))
+        except ConfigError as error:
+            wrong.append(str(error))
+    return [recipe for recipe in found if recipe is not None], wrong
 
 
 def recipe(name: str, folders: Sequence[Path]) -> Recipe:
@@ -72,18 +75,27 @@ def recipe(name: str, folders: Sequence[Path]) -> Recipe:
     Raises:
         ConfigError: if there is none of that name, or it is not as it should be.
     """
-    known = recipes(folders)
-    for one in known:
-        if one.name == name:
-            return one
-    if name in _experiments(folders):
+    there = _experiments(folders)
+    if name not in there:
+        known = [one.name for one in recipes(folders)[0]]
+        empty = [folder for folder in folders if not (folder / "experiment").is_dir()]
+        hint = f"; {empty[0]} has no folder experiment" if empty else ""
+        raise ConfigError(f"no recipe named {name!r}{did_you_mean(name, known)}{hint}")
+    found = _read(there[name])
+    if found is None:
         raise ConfigError(f"experiment={name} claims nothing to be held against: lossbench train +experiment={name}")
-    raise ConfigError(f"no recipe named {name!r}{did_you_mean(name, [one.name for one in known])}")
+    return found
 
 
-def reproduced(name: str, scale: str) -> str:
-    """Return the name of the folder below the results that holds what came of a recipe."""
-    return name if scale == FULL else f"{name}-{scale}"
+def reproduced(name: str, scale: str, altered: Sequence[str]) -> str:
+    """Return the name of the folder below the results that holds what came of a recipe.
+
+    Args:
+        name: the recipe's.
+        scale: at which it was made.
+        altered: overrides that made other runs than the recipe says.
+    """
+    return "-".join([name, *([scale] if scale != FULL else []), *(["altered"] if altered else [])])
 
 
 def _experiments(folders: Sequence[Path]) -> dict[str, Path]:
@@ -110,6 +122,20 @@ def _recipe(name: str, description: str, said: Mapping[str, Any]) -> Recipe:
     for key in ("source", "claims"):
         if not said.get(key):
             raise ConfigError(f"a recipe must have {key}")
+    for key, kind in {
+        "claims": list,
+        "parts": dict,
+        "datasets": list,
+        "quick": list,
+        "report": dict,
+        "figures": dict,
+    }.items():
+        if not isinstance(said.get(key, kind()), kind):
+            raise ConfigError(f"{key} must be a {'list' if kind is list else 'mapping'}; got {said[key]!r}")
+    if not all(isinstance(claim, dict) for claim in said["claims"]):
+        raise ConfigError(
+            "each of the claims must be a mapping, such as {metric: ece, of: loss.epsilon=0.1, below: 0.02}"
+        )
     claims = tuple(itertools.chain(*map(_claims, said["claims"])))
     return Recipe(name, description, claims=claims, **{key: value for key, value in said.items() if key != "claims"})
 
@@ -146,17 +172,28 @@ def _claim(said: Mapping[str, Any]) -> Claim:
     if len(chosen) != 1:
         raise ConfigError(f"a claim must have one of {', '.join(regions)}; got {', '.join(chosen) or 'none'}")
     region = chosen[0].removeprefix("times_")
-    ratio, bound = chosen[0] != region, float(said[chosen[0]])
+    ratio, bound = chosen[0] != region, _number(chosen[0], said[chosen[0]])
+    if of == than:
+        raise ConfigError(f"of and than are the same row, {', '.join(of)}")
+    if region == "within" and bound <= 0:
+        raise ConfigError(f"within is how far the number may be from there, above 0; got {said['within']}")
     if ratio and not than:
         raise ConfigError(f"{chosen[0]} compares two rows: say `than` which")
     if region == "within" and published is None and not than:
         raise ConfigError("within what of? say `published`, or `than` which row")
-    middle = 0.0 if published is None else float(published)
+    middle = 0.0 if published is None else _number("published", published)
     low = {"above": bound, "below": -math.inf, "within": middle - bound}[region]
     high = {"above": math.inf, "below": bound, "within": middle + bound}[region]
     metric, calibration = said["metric"], said.get("calibration", "raw")
     says = said.get("says") or f"{metric_name(metric, calibration)} at {_short(of)}"
     return Claim(says, metric, of, than, ratio, low, high, calibration, published)
+
+
+def _number(key: str, said: Any) -> float:
+    try:
+        return float(said)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{key} must be a number; got {said!r}") from None
 
 
 def _conditions(said: Any) -> Conditions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from lossbench.errors import DataError, RunError, one_line
 from lossbench.progress import Outcome
 from lossbench.recipes.judging import Finding, judge
+from lossbench.recipes.planning import altering, check, parts, planned, seeds, shared
 from lossbench.recipes.recipe import FAILS, QUICK, Claim, Recipe
 from lossbench.report import tabulate
 from lossbench.report.commands import in_hydras_grammar
@@ -33,7 +34,11 @@ class Reproduction:
     run_ids: tuple[str, ...]
     seconds: float  # of all runs together, wherever they were trained
     versions: tuple[str, ...]  # and devices, that they were trained with
+    revisions: tuple[str, ...] = ()  # of lossbench's code, where they were trained from a checkout
+    shared: tuple[str, ...] = ()  # how all of them were trained, as overrides
+    altered: tuple[str, ...] = ()  # overrides of the user's that make other runs than the recipe says
     missing: tuple[str, ...] = ()  # what could not be trained, and why
+    failed: int = 0  # runs
     date: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"))
 
     @property
@@ -49,6 +54,7 @@ def reproduce(
     scale: str,
     results_dir: Path,
     config_dir: Path | None,
+    force: bool,
     quiet: bool,
     command: str,
 ) -> Reproduction:
@@ -60,6 +66,7 @@ def reproduce(
         scale: `full`, or `quick` with the recipe's overrides for that.
         results_dir: where the runs go.
         config_dir: a folder of the user's own configs.
+        force: train finished runs again.
         quiet: show no progress.
         command: that asked for it.
 
@@ -70,6 +77,9 @@ def reproduce(
     from lossbench import pictures, sweep
 
     shorter = recipe.quick if scale == QUICK else ()
+    altered = altering(overrides)
+    planned_runs, teachers = planned(recipe, [*shorter, *overrides], config_dir)
+    check(recipe, [*planned_runs, *teachers])
     place = f"results_dir={in_hydras_grammar(str(results_dir))}"
     outcomes: list[Outcome] = []
     missing: dict[str, str] = {}  # why, by data set or part; "" for the runs that failed
@@ -83,7 +93,7 @@ def reproduce(
             print(f"{recipe.name}, part {number} of {len(asked_for)}: {called}", file=sys.stderr)
         asked = [f"+experiment={recipe.name}", *words, *shorter, *overrides, place]
         try:
-            outcomes += sweep.train(asked, config_dir=config_dir, force=False, quiet=quiet, retry_failed=True)
+            outcomes += sweep.train(asked, config_dir=config_dir, force=force, quiet=quiet, retry_failed=True)
         except DataError as error:
             absent = error
             print(one_line(str(error)), file=sys.stderr)
@@ -111,22 +121,34 @@ def reproduce(
         scale,
         command,
         findings=tuple(
-            judge(claim, frame, select=recipe.select, quick=scale == QUICK, missing=_why(claim, recipe, missing))
+            judge(
+                claim,
+                frame,
+                select=recipe.select,
+                expected=seeds(claim, [*planned_runs, *teachers]),
+                unlike=_unlike(scale, altered),
+                missing=_why(claim, recipe, missing),
+            )
             for claim in recipe.claims
         ),
         table=tabulate(frame, **{"metrics": METRICS, "select": recipe.select, "store": store, **recipe.report}),
         run_ids=tuple(run_ids),
         seconds=sum(environment["wall_seconds"] for environment in environments),
         versions=tuple(dict.fromkeys(map(_made_with, environments))),
+        revisions=tuple(dict.fromkeys(filter(None, (environment.get("git_revision") for environment in environments)))),
+        shared=tuple(shared(planned_runs)),
+        altered=tuple(altered),
+        failed=len(failed),
         missing=(*missing.values(), *(f"no features of {run_id}: {why}" for run_id, why in unseen.items())),
     )
 
 
-def parts(recipe: Recipe) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield data set, name and overrides of each part; no data set where that is the experiment's own."""
-    for dataset in recipe.datasets or ("",):
-        for part, words in recipe.parts.items():
-            yield dataset, part, [*([f"dataset={dataset}"] if dataset else []), *words]
+def _unlike(scale: str, altered: Sequence[str]) -> str:
+    """Why what was published is no measure of these runs; more or fewer seeds are no reason."""
+    if scale == QUICK:
+        return "of shorter trainings than the published ones"
+    others = [word for word in altered if not word.startswith("seed=")]
+    return f"of other trainings than the recipe's: {' '.join(others)}" if others else ""
 
 
 def _with_teachers(store: Store, run_ids: Sequence[str]) -> list[str]:

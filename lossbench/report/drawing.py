@@ -75,8 +75,11 @@ def shared_data(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def draw(spec: dict[str, Any], ending: str) -> bytes:
     """Return a specification as a file of one of ENDINGS. One unit is a point; a .png has 300 to the inch."""
-    if ending == ".svg":
-        return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]).encode()
+    if ending == ".svg":  # in which a number without a unit is a ninety-sixth of an inch
+        picture = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+        return re.sub(
+            r'(<svg[^>]*) width="([\d.]+)" height="([\d.]+)"', r'\1 width="\2pt" height="\3pt"', picture
+        ).encode()
     if ending == ".pdf":
         return vl_convert.vegalite_to_pdf(spec, allowed_base_urls=[])
     if ending == ".png":

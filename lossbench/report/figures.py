@@ -58,6 +58,25 @@ class Figure:
 Answer: TypeAlias = tuple[Figure, list[str]]
 
 
+def check(request: Request) -> None:
+    """Hold what is asked for against what there is to draw, before runs are read.
+
+    Raises:
+        ConfigError: for another kind, or an option that the kind has no use for.
+    """
+    if request.kind not in KINDS:
+        raise ConfigError(f"no figure named {request.kind!r}{did_you_mean(request.kind, KINDS)}")
+    _, known = KINDS[request.kind]
+    # Predictions are kept of test and validation, features of test and train.
+    if request.split == ("val" if request.kind == "features" else "train") and "split" in known:
+        other = "train" if request.kind == "features" else "val"
+        raise ConfigError(f"--split of {request.kind} must be test or {other}; got {request.split}")
+    for option in ("baseline", "metrics", "calibration", "split", "x", "classes", "select"):
+        if getattr(request, option) and option not in known:
+            takers = [kind for kind, (_, options) in KINDS.items() if option in options]
+            raise ConfigError(f"--{option} is for {', '.join(takers)}; {request.kind} has no use for it")
+
+
 def figure(request: Request, store: Store) -> Answer:
     """Gather what a figure shows.
 
@@ -69,24 +88,14 @@ def figure(request: Request, store: Store) -> Answer:
         The figure, and a line for each run or row that it had to leave out.
 
     Raises:
-        ConfigError: for another kind, or an option that the kind has no use for.
+        ConfigError: for what `check` refuses.
         RequestError: if there is nothing to draw, or too much.
     """
-    if request.kind not in KINDS:
-        raise ConfigError(f"no figure named {request.kind!r}{did_you_mean(request.kind, KINDS)}")
-    make, known = KINDS[request.kind]
-    # Predictions are kept of test and validation, features of test and train.
-    if request.split == ("val" if request.kind == "features" else "train") and "split" in known:
-        other = "train" if request.kind == "features" else "val"
-        raise ConfigError(f"--split of {request.kind} must be test or {other}; got {request.split}")
-    for option in ("baseline", "metrics", "calibration", "split", "x", "classes", "select"):
-        if getattr(request, option) and option not in known:
-            takers = [kind for kind, (_, options) in KINDS.items() if option in options]
-            raise ConfigError(f"--{option} is for {', '.join(takers)}; {request.kind} has no use for it")
+    check(request)
     file = next((source for source in request.sources if predictions.is_file(source)), None)
     if file is not None and request.kind not in OF_FILES:
         raise ConfigError(f"{request.kind} is drawn of runs, by id; files such as {file} are for {', '.join(OF_FILES)}")
-    return make(request, store)
+    return KINDS[request.kind][0](request, store)
 
 
 def _table(
@@ -146,6 +155,11 @@ def _caption(table: Table) -> str:
     return f"{title(table)} · {seeds} seed{'s' if counts[-1] > 1 else ''}{picked}"
 
 
+def _over_seeds(table: Table) -> str:
+    """What the bands and bars are, where there are any."""
+    return f"; {INTERVALS}" if any(row.n > 1 for row in table.rows) else ""
+
+
 def _several_seeds(found: Sequence[Series]) -> bool:
     return any(len(one.sources) > 1 for one in found)
 
@@ -186,7 +200,9 @@ def _training(request: Request, store: Store) -> Answer:
         raise RequestError("none of these runs has kept its epochs (history.csv)")
     plots = len({row["quantity"] for row in rows})
     chart = partial(charts.training, rows, ordered=_in_order(found))
-    return Figure(chart, f"{caption.replace(' · test split', '')}; {INTERVALS}", plots, {"page": 3}), skipped
+    return Figure(
+        chart, f"{caption.replace(' · test split', '')}" + f"; {INTERVALS}" * _several_seeds(found), plots, {"page": 3}
+    ), skipped
 
 
 def _risk_coverage(request: Request, store: Store) -> Answer:
@@ -261,7 +277,7 @@ def _scatter(request: Request, store: Store) -> Answer:
     y, x = (heading(next(column for column in table.metrics if column.metric == name)) for name in names)
     y_bounds, x_bounds = map(trends.bounds, names)
     chart = partial(scatter, rows, x_title=x, y_title=y, x_bounds=x_bounds, y_bounds=y_bounds)
-    caption = f"{_caption(table)}; {INTERVALS}{'; each plot has axes of its own' if len(plots) > 1 else ''}"
+    caption = f"{_caption(table)}{_over_seeds(table)}{'; each plot has axes of its own' if len(plots) > 1 else ''}"
     return Figure(chart, caption, len(plots), {"column": 2, "page": 3}), skipped + left_out
 
 
@@ -274,7 +290,9 @@ def _sweep(request: Request, store: Store) -> Answer:
     plots = len({row["metric"] for row in swept.points})
     if not plots:
         raise RequestError("none of these runs has these metrics; lossbench evaluate adds metrics that came since")
-    return Figure(chart, f"{_caption(table)}; {INTERVALS}", plots, {"column": 2, "page": 4}), skipped + swept.left_out
+    return Figure(
+        chart, f"{_caption(table)}{_over_seeds(table)}", plots, {"column": 2, "page": 4}
+    ), skipped + swept.left_out
 
 
 # What draws each kind, and the options that it takes beside the runs and --where.

@@ -107,7 +107,7 @@ def main() -> None:
         f"numpy {np.__version__}, scipy {scipy.__version__}, python {platform.python_version()}, {platform.machine()}, "
         f"{os.cpu_count()} cores, {arguments.rounds} rounds, {len(metrics.ALL)} metrics",
         "",
-        "| logits | s | quartiles | s of processor | ratio of N to N/2 | MB before | MB at the peak |",
+        "| logits | s, least | quartiles | s of processor | ratio of N to N/2 | MB before | MB at the peak |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     print("\n".join(lines), flush=True)

@@ -1,4 +1,5 @@
 import inspect
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.star
 
 
 def composed(name):
-    with initialize_config_dir(str(FOLDER.parent), version_base="1.3"):
-        return OmegaConf.to_container(compose(f"dataset/{name}").dataset)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The version_base parameter")  # of Hydra 1.4, which 1.3 needs
+        with initialize_config_dir(str(FOLDER.parent), version_base="1.3"):
+            return OmegaConf.to_container(compose(f"dataset/{name}").dataset)
 
 
 def signature(name):

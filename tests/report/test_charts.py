@@ -191,7 +191,7 @@ def test_long_names_of_points_leave_a_scatter_plot_its_width() -> None:
     spec = drawing.specification(figure, "column")
     assert spec["concat"][0]["width"] > 150
     picture = drawing.draw(spec, ".svg").decode()
-    match = re.search(r'<svg[^>]* width="([\d.]+)"', picture)
+    match = re.search(r'<svg[^>]* width="([\d.]+)pt"', picture)
     assert match is not None
     assert float(match[1]) == pytest.approx(3.25 * 72, abs=2)
     assert picture.count(">a long name") >= 14  # and none is cut short
