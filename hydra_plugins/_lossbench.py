@@ -26,11 +26,12 @@ class SweepLauncher(Launcher):
         """Take what Hydra gives before it launches."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
 
-    def check(self, runs: int) -> None:  # most have nothing to refuse
+    def check(self, runs: int, configs: "Sequence[Config]") -> None:  # most have nothing to refuse
         """Refuse settings before anything is written.
 
         Args:
-            runs: how many there will be.
+            runs: how many there will be at once.
+            configs: those that are known beforehand, resolved.
 
         Raises:
             ConfigError: for what cannot be.

@@ -43,11 +43,14 @@ class RayLauncher(SweepLauncher):
         """Take the settings."""
         self.settings = settings
 
-    def check(self, runs: int) -> None:
+    def check(self, runs: int, configs: "Sequence[Config]") -> None:
         """Connect to Ray, and refuse what it cannot give, before anything is written."""
-        from lossbench.launchers.ray_cluster import Settings, connect
+        from lossbench.launchers.ray_cluster import Settings, connect, gpus_of
 
-        connect(Settings(**self.settings))
+        settings = Settings(**self.settings)
+        connect(settings)
+        for config in configs:
+            gpus_of(config, settings)
 
     def train(self, runs: "Sequence[tuple[Config, tuple[str, ...]]]", task: "Task") -> "list[Outcome]":
         """Train the runs."""

@@ -78,7 +78,7 @@ class SubmititLauncher(SweepLauncher):
             for key, value in settings.items()
         }
 
-    def check(self, runs: int) -> None:
+    def check(self, runs: int, configs: "Sequence[Config]") -> None:
         """Refuse what the cluster would, before anything is written."""
         from lossbench.launchers import jobs
 

@@ -93,6 +93,7 @@ class Checkpoints(Generic[Saved]):
         if self.every is None:
             self.pause = min(max(EVERY, (self.saved - begun) / SHARE), LONGEST)
         if self.stop is not None:
+            self.stop.add_note("what it was training is saved")
             raise self.stop
 
 

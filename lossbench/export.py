@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from lossbench.errors import ConfigError, RequestError, StoreError, one_line
 from lossbench.folders import obstacle
 from lossbench.settings import written
 from lossbench.store import Store
-from lossbench.trackers import PLACES, Tracker, check_installed
+from lossbench.trackers import PLACES, Tracker, check_installed, without_login
 from lossbench.tracking import told, told_epochs
 
 if TYPE_CHECKING:
@@ -45,7 +46,13 @@ def to_tracker(
     settings = _settings(store, name, output)
     make = target_of(settings, f"tracker.{name}")
     check_installed(f"--to {name}", name, make.package)  # type: ignore[attr-defined]
-    tracker: Tracker = make(**{key: value for key, value in settings.items() if key != "_target_"})
+    values = {key: value for key, value in settings.items() if key != "_target_"}
+    try:
+        make.check(**values)  # type: ignore[attr-defined]
+    except ConfigError as error:
+        key = f"tracker.{name}.{PLACES[name]}"
+        raise ConfigError(str(error).replace(key, f"--to {name}: {key}" if output is None else "--output")) from error
+    tracker: Tracker = make(**values)
     left_out, refused = {}, {}
     for run_id in ids:
         try:
@@ -62,11 +69,12 @@ def to_tracker(
             tracker.begin(run, history, datetime.fromisoformat(result.finished_at).timestamp())
             tracker.finish(result)
         except Exception as error:  # of a package that is not ours
-            refused[run_id] = one_line(f"{type(error).__name__}: {error}")
+            with suppress(Exception):
+                tracker.stop(failed=False)
+            refused[run_id] = without_login(one_line(f"{type(error).__name__}: {error}"))
             if isinstance(error, OSError) or len(refused) == len(ids):
-                raise ConfigError(
-                    f"--to {name} cannot write to {settings[PLACES[name]]} ({refused[run_id]})"
-                ) from error
+                place = without_login(settings[PLACES[name]])
+                raise ConfigError(f"--to {name} cannot write to {place} ({refused[run_id]})") from error
             continue
         advance()
     return left_out | {run_id: f"{name} does not take it ({said})" for run_id, said in refused.items()}

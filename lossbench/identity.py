@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Config = dict[str, Any]
@@ -38,6 +38,11 @@ def learns_new_classes(config: Mapping[str, Any]) -> bool:
 def stored(config: Mapping[str, Any]) -> Config:
     """Return what of a configuration is kept with a run: all but who is shown it."""
     return {key: value for key, value in config.items() if key != "tracker"}
+
+
+def stored_overrides(overrides: Iterable[str]) -> list[str]:
+    """Return what of the overrides is kept with a run: all but those of trackers, whose URI may have a password."""
+    return [word for word in overrides if not re.match(r"[+~]*tracker\b", word)]
 
 
 def identity(config: Mapping[str, Any]) -> Config:

@@ -76,6 +76,9 @@ class Silent:
     def run(self, run_id: str, epochs: int) -> None:
         """Say that a run begins."""
 
+    def goes_on(self, run_id: str, done: int, epochs: int) -> None:
+        """Say that a run that began is one that was interrupted, after so many epochs or within the next."""
+
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Say how an epoch ended."""
 
@@ -129,6 +132,10 @@ class Lines(_Counting):
         """Say that a run begins."""
         self.run_id, self.spoken = run_id, time.monotonic()
         self._say(f"{run_id}: {counted(epochs, 'epoch')}")
+
+    def goes_on(self, run_id: str, done: int, epochs: int) -> None:
+        """Say where."""
+        self._say(f"{run_id}: goes on {_where(done, epochs)}")
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Say how an epoch ended, unless something was said just now."""
@@ -198,6 +205,10 @@ class Bars(_Counting):
         self.name.plain = run_id
         self.progress.reset(self.current, total=epochs, info="", visible=True)
 
+    def goes_on(self, run_id: str, done: int, epochs: int) -> None:
+        """Begin the bar there."""
+        self.progress.reset(self.current, total=epochs, completed=done, info=f"goes on {_where(done, epochs)}")
+
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Move a run's bar."""
         self.progress.update(self.current, completed=row["epoch"], info=_epoch(row, epochs))
@@ -241,6 +252,10 @@ class Notebook(_Counting):
         self.run_id = run_id
         self._say(f"{self.count} done; {run_id}")
 
+    def goes_on(self, run_id: str, done: int, epochs: int) -> None:
+        """Say where."""
+        self._say(f"{self.count} done; {run_id} goes on {_where(done, epochs)}")
+
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Say how an epoch ended, a few times a second at most."""
         if time.monotonic() - self.spoken >= NOTEBOOK_EVERY:
@@ -282,6 +297,10 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
+
+
+def _where(done: int, epochs: int) -> str:
+    return f"in epoch {done + 1} of {epochs}" if done < epochs else f"after the last of {counted(epochs, 'epoch')}"
 
 
 def _epoch(row: Mapping[str, float], epochs: int) -> str:

@@ -31,7 +31,7 @@ from lossbench.config import Config, learns_new_classes, run_id, teacher_config
 from lossbench.data.dataset import Dataset
 from lossbench.errors import CheckpointError, DivergedError, RunError, StoreError, TeacherError, WorkersError, one_line
 from lossbench.evaluation import measure
-from lossbench.identity import stored
+from lossbench.identity import stored, stored_overrides
 from lossbench.progress import Outcome, Silent
 from lossbench.store import Store
 from lossbench.teacher import go_on_from, load_teacher, with_teacher
@@ -248,6 +248,8 @@ def _train(
     experiment.device.use(flops)
     state = begin(name, config, store, force, experiment, teacher)
     earlier = state.seconds
+    if state.resumed:
+        display.goes_on(name, state.epoch, config["epochs"])
 
     def failed(error: Exception) -> None:
         if not _is_memory(error):  # which it may not be when it goes on
@@ -438,7 +440,7 @@ def _environment(
         "threads": torch.get_num_threads(),
         "git_revision": _git_revision(),
         "sources": sources(config),
-        "overrides": list(overrides),
+        "overrides": stored_overrides(overrides),
         "fingerprints": trained.fingerprints,
         "class_names": list(experiment.dataset.class_names),
         **_sampled(experiment, trained),

@@ -89,9 +89,10 @@ class Settings:
             if getattr(self, name) < 1:
                 raise ConfigError(f"hydra.sweeper.{name} must lie in {AT_LEAST_ONE}; got {getattr(self, name)}")
         if self.sampler not in SAMPLERS:
+            nearest = did_you_mean(self.sampler, SAMPLERS)
             raise ConfigError(
                 f"hydra.sweeper.sampler must be one of {', '.join(SAMPLERS)}; got {self.sampler!r}"
-                f"{did_you_mean(self.sampler, SAMPLERS)}"
+                + (nearest if "mean" in nearest else "")
             )
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"hydra.sweeper.seed must lie in 0..4294967295; got {self.seed}")

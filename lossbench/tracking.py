@@ -6,6 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -16,11 +17,11 @@ import yaml
 from lossbench.build import build_tracker
 from lossbench.errors import StoreError, one_line
 from lossbench.evaluation import reliability_of
-from lossbench.identity import stored
+from lossbench.identity import stored, stored_overrides
 from lossbench.progress import Outcome, Silent
 from lossbench.record import SPLITS, Record
 from lossbench.store import Store
-from lossbench.trackers import Result, Run, Tracker
+from lossbench.trackers import Result, Run, Tracker, without_login
 
 CALIBRATIONS = ("raw", "temperature_scaled")
 FACTS = ("device", "device_description", "precision", "threads", "git_revision", "platform", "stacked")
@@ -39,7 +40,8 @@ class Tracking:
         self, run_id: str, config: Mapping[str, Any], store: Store, display: Silent, overrides: Sequence[str] = ()
     ) -> None:
         """Make the trackers that a configuration names."""
-        self.run, self.store, self.display = Run(run_id, stored(config), overrides, results=store.id), store, display
+        self.run = Run(run_id, stored(config), stored_overrides(overrides), results=store.id)
+        self.store, self.display = store, display
         self.trackers: dict[str, Tracker] = {}
         self.failures: dict[str, str] = {}
         for name, node in (config.get("tracker") or {}).items():
@@ -77,8 +79,9 @@ class Tracking:
 
     def stop(self, *, failed: bool) -> None:
         """Leave a run that failed, or was interrupted and may go on."""
-        self._each(lambda tracker: tracker.stop(failed=failed))
-        self.trackers = {}
+        leaving, self.trackers = self.trackers, {}  # one that fails here is not asked to stop again
+        for name, tracker in leaving.items():
+            self._try(name, functools.partial(tracker.stop, failed=failed))
 
     def _make(self, name: str, node: Mapping[str, Any]) -> None:
         self.trackers[name] = build_tracker(name, node)
@@ -91,11 +94,14 @@ class Tracking:
         try:
             action()
         except Exception as error:  # of a package that is not ours: whatever it is, the run is worth more
-            self.trackers.pop(name, None)
-            said = one_line(f"{type(error).__name__}: {error}")
+            tracker = self.trackers.pop(name, None)
+            said = without_login(one_line(f"{type(error).__name__}: {error}"))
             self.failures[name] = f"tracker {name} failed, training goes on without it ({self.store.log}): {said}"
             self.store.log_failure(f"{self.run.run_id} {name}: {said}")
             self.display.note_once(name, self.failures[name])
+            if tracker is not None:
+                with suppress(Exception):  # what it could not show stays so, but what it has shown ends
+                    tracker.stop(failed=False)
 
 
 def told(store: Store, run_id: str) -> tuple[Run, Result]:
@@ -120,7 +126,7 @@ def told(store: Store, run_id: str) -> tuple[Run, Result]:
         reliability=reliability_figure(store, run_id),
         finished_at=finished_at,
     )
-    return Run(run_id, config, overrides, finished_at, store.id), result
+    return Run(run_id, config, stored_overrides(overrides), finished_at, store.id), result
 
 
 def told_epochs(store: Store, run_id: str) -> list[dict[str, float]]:

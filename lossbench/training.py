@@ -48,6 +48,11 @@ class State:
     augmentation: Tensor | None = None  # the state of its generator
     elapsed: float = 0.0  # seconds
 
+    @property
+    def resumed(self) -> bool:
+        """Whether a step of it has been done before."""
+        return self.epoch > 0 or self.losses is not None
+
 
 class Checkpoints(Protocol):
     """Whoever saves a training while it goes on."""

@@ -148,6 +148,7 @@ OTHERS = [
     (["show", "a\nb"], "no finished run 'a b'"),
     (["show", "wine-linear-label_smoothing-s0-00000000"], "did you mean wine-linear-label_smoothing-s0-"),
     (["show", "--results-dir", "nowhere"], "no finished runs in nowhere/runs"),
+    (["report", "--results-dir", "nowhere"], "no finished runs in nowhere, which is not there; train some first"),
     (["diff", "a", "b"], "no finished run 'a'"),
     (["diff", "{run}", "{run}"], "{run} is both runs; name two"),
     (["evaluate", "nan.npz"], "nan.npz: test logits row 0 is not finite"),
@@ -182,7 +183,7 @@ OTHERS = [
     (["plot", "reliability", "text.npz", "-o", "a.svg"], "text.npz is no .npz of plain numbers"),
     (["plot", "sweep", "--baseline", "nope", "-o", "a.svg"], "a filter is key=value"),
     (["plot", "reliability", "-o", ".svg"], "a figure ends in .svg, .pdf, .png, .json; got .svg"),
-    (["--version"], "no option --version"),
+    (["--verison"], "no option --verison; did you mean --version?"),
 ]  # fmt: skip
 
 

@@ -220,7 +220,7 @@ def test_a_command_that_is_asked_to_stop_writes_a_checkpoint_and_says_how_to_go_
     assert state is not None
     assert state.epoch > 0 or state.losses is not None
     *_, message, again = (tmp_path / "stderr").read_text().splitlines()
-    assert message == "interrupted; finished runs are kept, the same command goes on:"
+    assert message == "interrupted; what it was training is saved; finished runs are kept, the same command goes on:"
     assert again.strip() == shlex.join(["lossbench", *LONG, f"results_dir={tmp_path}"])
     assert not list((tmp_path / "claims").iterdir())
 

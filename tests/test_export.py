@@ -12,7 +12,7 @@ import pytest
 from support import Lossbench, read_json, tree
 from test_trackers import curve_in_mlflow, curve_in_tensorboard, history_of, mlflow_runs, run_folders
 
-from lossbench import tracking
+from lossbench import evaluation, tracking
 from lossbench.store import Store
 from lossbench.trackers import Run
 from lossbench.trackers.tensorboard import TensorBoard
@@ -65,6 +65,30 @@ def test_what_is_exported_can_be_chosen_and_go_elsewhere(lossbench: Lossbench, t
     assert lossbench("export", folder.name, "--to", "mlflow", "-o", "new/place.db").returncode == 0
     assert list(mlflow_runs(tmp_path / "new/place.db")) == [folder.name]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["mlflow-artifacts", "place.db"]
+
+
+@pytest.mark.parametrize(
+    ("to", "output", "said"),
+    [
+        ("mlflow", "folder", "--output must name a file; folder is a folder"),
+        ("mlflow", "file:///x", "--output must be sqlite:///FILE, or that of a server such as http://HOST:PORT; got "),
+        ("mlflow", "postgresql+pg8000://a:geheim@h/d", "--output=postgresql+pg8000://h/d needs a driver that is not"),
+        ("tensorboard", "some.npz", "--output must be in a folder to write to; {here}/some.npz is not one"),
+        ("mlflow", None, "--to mlflow: tracker.mlflow.uri must name a file; results/mlflow.db is a folder"),
+    ],
+)
+def test_where_a_tracker_cannot_write_is_one_line_before_any_run_is_shown(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, output: str | None, said: str
+) -> None:
+    monkeypatch.setattr(evaluation, "select", lambda *arguments: ["a run"])
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "results/mlflow.db").mkdir(parents=True)
+    (tmp_path / "some.npz").write_text("")
+    before = tree(tmp_path)
+    answer = lossbench("export", "--to", to, *(() if output is None else ("-o", output)))
+    assert (answer.returncode, answer.stderr.count("\n"), "geheim" in answer.stderr) == (2, 1, False)
+    assert answer.stderr.startswith(f"lossbench: {said.replace('{here}', str(tmp_path))}")
+    assert tree(tmp_path) == before
 
 
 def test_a_table_has_a_row_for_each_run_split_and_calibration(lossbench: Lossbench, tmp_path: Path) -> None:
@@ -157,8 +181,8 @@ def test_a_strange_run_is_named_and_the_others_are_exported(
         (["--to", "csv", "-o", "results"], "--output must name a file; results is a folder"),
         (["--to", "csv", "--where", "loss=focl"], "no run has loss=focl; known: cross_entropy"),
         (["--to", "mlflow", "--where", "seed=7"], "no run has seed=7; there are: 0"),
-        (["--to", "tensorboard", "-o", "kept.csv"], "--to tensorboard cannot write to kept.csv (NotADirectoryError: "),
-        (["--to", "mlflow", "-o", "kept.csv/a.db"], "--to mlflow cannot write to sqlite:///kept.csv/a.db ("),
+        (["--to", "tensorboard", "-o", "kept.csv"], "--output must be in a folder to write to; {here}/kept.csv is not"),
+        (["--to", "mlflow", "-o", "kept.csv/a.db"], "--output must be in a folder to write to; {here}/kept.csv is not"),
     ],
 )  # fmt: skip
 def test_a_wrong_export_is_one_line_exit_2_and_nothing_written(

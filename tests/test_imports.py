@@ -136,6 +136,7 @@ def test_the_probe_sees_what_is_loaded() -> None:
 
 def test_help_loads_neither_torch_nor_pandas_nor_hydra() -> None:
     assert not loaded_by(command("--help"), "torch", "pandas", "hydra", "omegaconf")
+    assert not loaded_by(command("--version"), "torch", "pandas", "hydra", "omegaconf")
     assert not loaded_by(command("train", "--help"), "torch", "pandas", "hydra", "omegaconf")
 
 

@@ -48,9 +48,9 @@ def csv(text: str) -> Callable[[Path], None]:
     return write
 
 
-def arrays(targets: Any) -> Callable[[Path], None]:
+def arrays(targets: Any, **more: Any) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
-        np.savez(folder / "mine.npz", inputs=np.zeros((4, 3)), targets=np.array(targets))
+        np.savez(folder / "mine.npz", inputs=np.zeros((len(targets), 3)), targets=np.array(targets), **more)
 
     return write
 
@@ -74,6 +74,9 @@ REQUESTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
     "csv-of-one-class": (csv("path,label\na.png,x\na.png,x\n"), CSV, "at least two classes; got x"),
     "csv-with-no-image": (csv("path,label\na.png,x\nlist.csv,y\n"), CSV, "list.csv cannot be read as an image"),
     "arrays-of-one-class": (arrays([0, 0, 0, 0]), ARRAYS, "at least two classes; got ['0']"),
+    "arrays-of-one-class-and-two-names": (
+        arrays([0] * 40, class_names=["a", "b"]), ARRAYS, "should be of at least two classes; all 29 are of 'a'",
+    ),
     "arrays-that-start-at-one": (arrays([1, 2, 1, 2]), ARRAYS, "number the classes from 0"),
     "arrays-that-skip-a-class": (arrays([0, 2, 0, 2]), ARRAYS, "number the classes from 0"),
     "timm-misspelt": (pets, (*FOLDER, "model=timm", "model.name=resnet81"), "no classifier named 'resnet81'; did you"),

@@ -28,6 +28,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (built,) = folder.glob("*.tar.gz")
+    return built
+
+
 def test_every_config_is_in_the_wheel(wheel: Path) -> None:
     ours = {f"lossbench/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert len(ours) > 30
@@ -65,16 +74,31 @@ def test_what_is_installed_from_it_is_a_command_that_trains_in_any_folder(wheel:
     assert json.loads(environment.read_text())["git_revision"] is None
 
 
-def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+def test_the_sdist_builds_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path)]
-    subprocess.run([*build, "--sdist", str(ROOT)], check=True, capture_output=True)
-    (sdist,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
     subprocess.run([*build, "--wheel", str(unpacked)], check=True, capture_output=True)
     (again,) = tmp_path.glob("*.whl")
     assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git knows what is ours, and this is no checkout")
+def test_the_sdist_holds_what_git_does(sdist: Path) -> None:
+    known = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    ours = {name for name in known.split("\0") if name and (ROOT / name).is_file()}
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    assert ours - names == set()
+    new = subprocess.run(
+        ["git", "ls-files", "-z", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")  # written, and not yet added
+    assert names - ours - {*new} == {"PKG-INFO"}
 
 
 def test_the_extra_all_is_every_other_extra() -> None:

@@ -93,7 +93,7 @@ def test_every_training_that_a_page_names_can_be_asked_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for launcher in SweepLauncher.__subclasses__():  # theirs ask a cluster, of which there is none
-        monkeypatch.setattr(launcher, "check", lambda self, runs: None)
+        monkeypatch.setattr(launcher, "check", lambda self, runs, configs: None)
     ran = page in QUICK or page == "README.md"
     for block in pages.blocks(pages.page(page)):
         if block.language == "sh" and (block.not_run or not ran):

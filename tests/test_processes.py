@@ -147,7 +147,9 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step_and_one_process_goe
     request = ("dataset=wine", "model=mlp", "loss=odd", "loss.stop=6", "batch_size=32")
     answer = torchrun(*request, "results_dir=two", STOP="yes")
     assert answer.returncode == 1  # torchrun's own, whatever ours
-    assert "interrupted; finished runs are kept, the same command goes on:" in said(answer)
+    assert "interrupted; what it was training is saved; finished runs are kept, the same command goes on:" in said(
+        answer
+    )
     (partial,) = Store("two").runs.iterdir()
     state = Store("two").load_checkpoint(partial.name.removesuffix(".partial"))
     assert state is not None

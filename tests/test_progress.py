@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from lossbench.progress import duration
+import pytest
+from rich.console import Console
+
+from lossbench.progress import Bars, duration
 
 
 @pytest.mark.parametrize(
@@ -14,6 +17,16 @@ from lossbench.progress import duration
 )  # fmt: skip
 def test_a_duration_has_two_units_at_most(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_bar_begins_where_an_interrupted_run_goes_on() -> None:
+    with Bars(Console(file=io.StringIO(), force_terminal=True)) as bars:
+        bars.run("one", 60)
+        bars.goes_on("one", 12, 60)
+        task = bars.progress.tasks[bars.current]
+        assert (task.completed, task.total, task.fields["info"]) == (12, 60, "goes on in epoch 13 of 60")
+        bars.goes_on("one", 60, 60)
+        assert task.fields["info"] == "goes on after the last of 60 epochs"
 
 
 def test_an_age_has_one() -> None:

@@ -6,6 +6,7 @@ import fcntl
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,6 +53,41 @@ def test_a_setting_that_cannot_be_is_refused_before_ray_is_asked(
     assert (answer.returncode, list(tmp_path.iterdir())) == (2, [])
     assert answer.stderr.startswith(f"lossbench: hydra.launcher.{said}")
     assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("greet", ["import time; time.sleep(60)", None])
+def test_an_address_where_something_else_listens_is_refused_in_time(
+    greet: str | None, lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray, what asks it is played by a process that waits as Ray would."""
+    if greet is None and importlib.util.find_spec("ray") is None:
+        pytest.skip("there is no Ray: pip install 'lossbench[ray]'")
+    monkeypatch.setattr(ray_cluster, "GREET", greet or ray_cluster.GREET)
+    monkeypatch.setattr(ray_cluster, "SPEAKS_WITHIN", 0.2 if greet else 5.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which says nothing
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        answer = lossbench("train", *SMALL, "hydra/launcher=ray", f"hydra.launcher.address={address}")
+    assert (answer.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert answer.stderr.startswith(f"lossbench: hydra.launcher.address={address} must be that of Ray (its port is ")
+    assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda", "device.name=cuda, but no node of Ray has 1 CPUs and a GPU for a run"),
+        ("cuda:1", "device.name=cuda:1: with Ray, which chooses the GPU, it must be auto, cpu or cuda"),
+    ],
+)
+@pytest.mark.parametrize("sweep", [["seed=0,1"], ["hydra/sweeper=optuna", "optimizer.learning_rate=interval(0.1,1)"]])
+def test_a_device_that_no_node_has_is_refused_with_nothing_written(
+    sweep: list[str], device: str, said: str, lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "connect", lambda settings: None)
+    monkeypatch.setattr(ray_cluster, "nodes", lambda: [{"Resources": {"CPU": 2.0}}])
+    answer = lossbench("train", *SMALL[:2], f"device.name={device}", "hydra/launcher=ray", *sweep)
+    assert (answer.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert answer.stderr == f"lossbench: {said}\n"
 
 
 def test_without_ray_one_line_names_the_extra(

@@ -206,6 +206,22 @@ def test_with_force_what_was_merely_interrupted_begins_anew(tmp_path: Path, stop
     assert seen == [1, 2]
 
 
+@pytest.mark.parametrize(("look", "where"), [(1, "in epoch 1 of 2"), (3, "in epoch 2 of 2")])
+def test_an_interrupted_run_is_said_to_be_saved_and_then_from_where_it_goes_on(
+    lossbench: Lossbench, stop_at: Callable[[int], None], look: int, where: str
+) -> None:
+    """Two steps an epoch; the first look is between the first two of them."""
+    stop_at(look)
+    fresh = lossbench("train", *FEW)
+    assert (fresh.returncode, "goes on in" in fresh.stderr) == (130, False)
+    again = "what it was training is saved; finished runs are kept, the same command goes on:"
+    assert f"\ninterrupted; {again}\n" in fresh.stderr
+    resumed = lossbench("train", *FEW)
+    assert resumed.returncode == 0
+    first, second, *_ = resumed.stderr.splitlines()
+    assert (first.endswith(": 2 epochs"), second.partition(": goes on ")[2]) == (True, where)
+
+
 @pytest.mark.parametrize("what", ["failed", "damaged", "changed"])
 def test_a_forced_training_that_cannot_be_gone_on_with_begins_anew(
     tmp_path: Path, stop_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, what: str

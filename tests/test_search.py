@@ -210,6 +210,13 @@ def test_failed_trials_are_reported_and_the_others_go_on(lossbench: Lossbench, t
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials must lie in [1, ∞); got 0"),
         ("hydra.sweeper.n_trials=10001", "a search has at most 10,000 runs; this one has 10,001"),
         ("hydra.sweeper.sampler=tpo", "one of tpe, random; got 'tpo'; did you mean tpe?"),
+        ("hydra.sweeper.sampler=grid", "hydra.sweeper.sampler must be one of tpe, random; got 'grid'\n"),
+        (
+            "batch_size=interval(16,64)",
+            "batch_size must be a whole number: search it by 'batch_size=int(interval(16,64))'",
+        ),
+        ("batch_size=tag(log,interval(16,64))", "search it by 'batch_size=int(tag(log,interval(16,64)))'"),
+        ("seed=int(interval(0,3))", "seed cannot be searched, for the best of several seeds is luck"),
         ("hydra.sweeper.seed=-1", "hydra.sweeper.seed must lie in 0..4294967295; got -1"),
     ],
 )

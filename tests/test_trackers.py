@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lossbench import trackers, tracking
 from lossbench.claims import held
+from lossbench.errors import ConfigError
+from lossbench.store import Store
 from lossbench.trackers import mlflow
 from lossbench.trackers.mlflow import FINISHED_AT, MLflow, _goes_on
 
@@ -381,6 +384,14 @@ def test_a_wrong_tracker_is_one_line_exit_2_and_nothing_written(
         ),
         ("mlflow.uri", "sqlite:///taken/a.db", "must be in a folder to write to; {here}/taken is not one"),
         ("mlflow.uri", "sqlite:///folder", "must name a file; folder is a folder"),
+        ("mlflow.artifacts", "taken/figures", "must be in a folder to write to; {here}/taken is not one"),
+        ("mlflow.uri", "postgres://u:geheim@h/d?sslkey=geheim", "must be sqlite:///FILE, or that of a server such as"),
+        ("mlflow.uri", "postgresql://u:geheim@h:a/d", "=postgresql://h:a/d cannot be read by SQLAlchemy: "),
+        (
+            "mlflow.uri",
+            "mssql+pymssql://u:geheim@h/d",
+            "=mssql+pymssql://h/d needs a driver that is not installed: pip install pymssql",
+        ),
         ("tensorboard.directory", "taken", "must be in a folder to write to; {here}/taken is not one"),
         ("tensorboard.directory", "taken/events", "must be in a folder to write to; {here}/taken is not one"),
     ],
@@ -390,16 +401,73 @@ def test_a_place_where_a_tracker_cannot_write_is_refused_before_any_training(
 ) -> None:
     (tmp_path / "taken").write_text("a file")
     (tmp_path / "folder").mkdir()
-    answer = lossbench("train", *QUICK, BOTH, f"tracker.{key}={place}")
+    answer = lossbench("train", *QUICK, BOTH, f"tracker.{key}='{place}'")
     assert answer.returncode == 2
-    assert answer.stderr.startswith(f"lossbench: tracker.{key} {said.replace('{here}', str(tmp_path))}")
-    assert answer.stderr.count("\n") == 1
+    space = "" if said.startswith("=") else " "
+    assert answer.stderr.startswith(f"lossbench: tracker.{key}{space}{said.replace('{here}', str(tmp_path))}")
+    assert (answer.stderr.count("\n"), "geheim" in answer.stderr) == (1, False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "taken"]
 
 
-@pytest.mark.parametrize("uri", ["https://there", "mysql+pymysql://user@there/runs", "databricks"])
+@pytest.mark.parametrize("uri", ["https://there", "databricks"])
 def test_a_server_is_not_asked_before_there_is_something_to_show(uri: str) -> None:
-    MLflow.check(uri)
+    MLflow.check(uri, "artifacts")
+
+
+def test_a_database_with_its_driver_is_not_asked_before_there_is_something_to_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    with pytest.raises(ConfigError, match=r"uri=mysql://there/runs needs a driver .*: pip install mysqlclient$"):
+        MLflow.check("mysql://user@there/runs", "artifacts")
+    monkeypatch.setitem(sys.modules, "MySQLdb", SimpleNamespace())
+    MLflow.check("mysql://user@there/runs", "artifacts")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("postgresql://u:p@h/d (no answer)", "postgresql://h/d (no answer)"),
+        ("'http://u:p@ss/w@h:80/a?key=k' and mysql://h/d?password=p", "'http://h:80/a' and mysql://h/d"),
+        ("sqlite:////home/a@b/runs.db", "sqlite:////home/a@b/runs.db"),
+    ],
+)
+def test_a_uri_is_shown_without_user_password_and_query(said: str, shown: str) -> None:
+    assert trackers.without_login(said) == shown
+
+
+def test_no_override_of_a_tracker_is_kept_with_a_run_or_shown_for_its_uri_may_have_a_password(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: MLflow, *arguments: object) -> None:
+        raise OSError(f"{self.uri} is down")
+
+    with monkeypatch.context() as offline:
+        offline.setattr(MLflow, "begin", refuse)
+        secret = "++tracker.mlflow.uri=http://u:geheim@h"
+        answer = lossbench("train", *QUICK, BOTH, secret, "loss.epsilon=0.2", "loss=label_smoothing")
+    assert (answer.returncode, "geheim" in answer.stderr) == (0, False)
+    assert "OSError: http://h is down" in answer.stderr
+    (folder,) = run_folders(tmp_path)
+    assert read_json(folder / "environment.json")["overrides"] == [*QUICK, "loss.epsilon=0.2", "loss=label_smoothing"]
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file() and b"geheim" in path.read_bytes()]
+
+    older = read_json(folder / "environment.json")  # of a run that was kept with all of them
+    (folder / "environment.json").write_text(json.dumps({**older, "overrides": [secret, "seed=0"]}))
+    assert tracking.told(Store(tmp_path / "results"), folder.name)[0].overrides == ["seed=0"]
+
+
+@pytest.mark.parametrize("method", ["_write", "finish"])
+def test_a_run_that_mlflow_cannot_show_to_its_end_does_not_stay_running_there(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(self: MLflow, *arguments: object) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(MLflow, method, fail)
+    assert lossbench("train", *QUICK, "tracker=mlflow").returncode == 0
+    (run,) = mlflow_runs(tmp_path / "results/mlflow.db").values()
+    assert (run.info.status, run.info.end_time is None) == ("KILLED", False)
 
 
 @pytest.mark.slow

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
 from support import Lossbench, files_below
 
+from lossbench import __version__
+from lossbench.catalogue import KINDS
+from lossbench.cli.looking import list_
 from lossbench.cli.usage import explain
 
 WRONG = {
@@ -19,6 +23,10 @@ WRONG = {
     ("train", "epochs=1", "--quite"): "no option --quite; did you mean --quiet? (lossbench train --help)",
     ("diff", "aaaa"): "OTHER is missing (lossbench diff --help)",
     ("curve",): "KIND is missing: one of reliability, risk_coverage, temperature (lossbench curve --help)",
+    ("list",): "KIND is missing: one of losses, models, datasets, optimizers, schedules, trackers, metrics, experi",
+    ("list", "loses"): "no kind 'loses'; did you mean losses? (lossbench list --help)",
+    ("train", "=3"): "cannot read '=3': expected key=value, and there is no key",
+    ("train", "+=abc"): "cannot read '+=abc': expected key=value, and there is no key",
     ("show", "a", "b", "c"): "show does not take so many arguments; left over: b c (lossbench show --help)",
     ("evaluate", "--n-bins", "many"): "--n-bins must be a whole number; got many (lossbench evaluate --help)",
     ("evaluate", "--threshold=high"): "--threshold must be a number; got high (lossbench evaluate --help)",
@@ -43,6 +51,15 @@ def test_no_command_at_all_is_the_help(lossbench: Lossbench) -> None:
     answer = lossbench()
     assert (answer.returncode, answer.stderr) == (0, "")
     assert "Usage: lossbench [OPTIONS] COMMAND" in answer.stdout
+
+
+def test_what_can_be_listed_is_what_the_catalogue_knows() -> None:
+    assert {*get_args(get_args(get_type_hints(list_, include_extras=True)["kind"])[0])} == {*KINDS}
+
+
+def test_the_version_is_one_line(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("--version")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"lossbench {__version__}\n", "")
 
 
 def test_what_typer_words_in_another_way_is_passed_on_in_one_line() -> None:

@@ -94,7 +94,8 @@ def check(
 
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="losses, models, datasets, optimizers, schedules, trackers, metrics, experiments")
+        Literal["losses", "models", "datasets", "optimizers", "schedules", "trackers", "metrics", "experiments"],
+        typer.Argument(help="Of what."),
     ],
     config_dir: ConfigDir = None,
 ) -> None:

@@ -35,7 +35,6 @@ def reproduce(
     NAME-altered. Exit code 1: a claim that could be tested does not hold, or a run failed.
     """
     from lossbench.catalogue import conf_dirs
-    from lossbench.recipes.planning import altering
     from lossbench.recipes.recipe import recipe, recipes, reproduced
 
     configs = conf_dirs(config_dir)
@@ -55,6 +54,8 @@ def reproduce(
     if any(word.startswith("results_dir=") for word in overrides or ()):
         raise ConfigError("say --results-dir FOLDER: the page goes there too")
     asked = recipe(name, configs)
+    from lossbench.recipes.planning import altering
+
     folder = results_dir / reproduced(name, scale, altering(overrides or []))
     if there := folders.obstacle(folder):
         raise ConfigError(f"what came of it goes to {folder}: {there} is no folder to write to")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+import lossbench
 from lossbench import processes, stopping
 from lossbench.cli.completing import complete, completion
 from lossbench.cli.exporting import export
@@ -46,6 +47,23 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"lossbench {lossbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """What stands before a verb."""
+
+
 for verb in (train, report, plot, evaluate, curve, runs, show, diff, export, verify, check, reproduce, completion):
     app.command()(verb)
 app.command("list")(list_)

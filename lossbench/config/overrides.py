@@ -15,6 +15,8 @@ from lossbench.search import Searched
 
 MOST_RUNS = 10_000  # of a sweep
 
+WHOLE = ("epochs", "batch_size", "teacher.epochs", "teacher.batch_size")  # numbers of a configuration's own
+
 # Group choices that live inside another node. Users write the key on the left, Hydra wants `group@key`.
 NESTED_GROUPS = {
     "teacher.model": "model",
@@ -88,7 +90,12 @@ def interval(override: Override, swept: IntervalSweep) -> Searched:
         raise ConfigError(f"{line}: only a key that is there can be searched, and none of Hydra's own")
     if swept.tags - {"log"}:
         raise ConfigError(f"{line}: the only tag of an interval is log; got {', '.join(sorted(swept.tags))}")
+    key, whole = override.key_or_group, isinstance(low, int)  # by int(interval(…))
+    if key == "seed":
+        raise ConfigError("seed cannot be searched, for the best of several seeds is luck; list them: seed=0,1,2")
+    if key in WHOLE and not whole:
+        raise ConfigError(f"{key} must be a whole number: search it by '{key}=int({str(line).partition('=')[2]})'")
     try:
-        return Searched(low, high, log="log" in swept.tags, whole=isinstance(low, int))  # by int(interval(…))
+        return Searched(low, high, log="log" in swept.tags, whole=whole)
     except ConfigError as error:
         raise ConfigError(f"{line}: {error}") from error

@@ -76,7 +76,7 @@ class Session:
         in_jobs = str(master.hydra.launcher._target_).endswith((".SubmititLauncher", ".RayLauncher"))
         searches = master.hydra.sweeper._target_ == lossbench_optuna.OptunaConf._target_
         if not (searches or master.hydra.sweeper._target_.endswith(".BasicSweeper")):
-            self._check_launcher(master, 1)
+            self._check_launcher(master, 1, ())
             return Plan(None, master, in_process, in_jobs)
         with composing(overrides):
             params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
@@ -89,7 +89,7 @@ class Session:
                 raise ConfigError("the sweep is empty: one of its overrides has no values")
             composed = list(self._composed(master, jobs))
         runs, typed = [config for config, _ in composed], [overrides for _, overrides in composed]
-        self._check_launcher(master, len(runs))
+        self._check_launcher(master, len(runs), runs)
         return Plan(runs, master, in_process, in_jobs, jobs, typed, workers(master, len(runs)))
 
     def _plan_search(self, master: DictConfig, parsed: Sequence[Override], in_process: bool, in_jobs: bool) -> Plan:
@@ -122,7 +122,7 @@ class Session:
                 f"a search has at most {MOST_RUNS:,} runs; this one has {search.runs:,}: make several of it"
             )
         samples = [config for config, _ in self._composed(master, [*chain(*(study.samples() for study in studies))])]
-        self._check_launcher(master, search.at_once)
+        self._check_launcher(master, search.at_once, samples)
         return Plan(
             None, master, in_process, in_jobs, workers=workers(master, search.at_once), samples=samples, search=search
         )
@@ -158,10 +158,10 @@ class Session:
         named = [f"+{one}" if one.startswith("experiment") else one for one in found if "._" not in one]
         return [*named, *(f"{nested}=" for nested in NESTED_GROUPS if f"{nested}." in named)]
 
-    def _check_launcher(self, master: DictConfig, runs: int) -> None:
+    def _check_launcher(self, master: DictConfig, runs: int, configs: Sequence[Config]) -> None:
         """Let a launcher of our own refuse its settings before anything is written."""
         if str(master.hydra.launcher._target_).startswith("hydra_plugins.lossbench_"):
-            cast(SweepLauncher, self._launcher(master, lambda config: None)).check(runs)
+            cast(SweepLauncher, self._launcher(master, lambda config: None)).check(runs, configs)
 
     def _launcher(self, master: DictConfig, task: Callable[[DictConfig], Any]) -> Launcher:
         context = HydraContext(self.hydra.config_loader, Callbacks(master))
@@ -243,6 +243,8 @@ class Session:
         """
         with explained():
             parsed = self._parse(overrides)
+        if nameless := next((override for override in parsed if not override.key_or_group), None):
+            raise ConfigError(f"cannot read '{nameless.input_line}': expected key=value, and there is no key")
         if any(re.match(rf"{RECIPE}(\.|$)", override.key_or_group) for override in parsed):
             raise ConfigError(f"{RECIPE} is for the yaml of an experiment; lossbench reproduce reads it there")
         swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
@@ -273,6 +275,10 @@ def _check_plugins(master: DictConfig) -> None:
             choice = master.hydra.runtime.choices.get(f"hydra/{part}")
             said = f"{type(error).__name__}: {error}"
             raise ConfigError(f"the plugin of hydra/{part}={choice} cannot be imported ({said})") from error
+    if str(master.hydra.launcher._target_).endswith(".JoblibLauncher"):
+        for key, used in (("backend", "loky"), ("prefer", "processes"), ("require", None)):  # whatever they say
+            if (asked := master.hydra.launcher.get(key)) not in (None, used):
+                raise ConfigError(f"hydra.launcher.{key}={asked}: joblib's launcher trains in processes of loky alone")
     most = master.hydra.launcher.get("max_runs")
     if isinstance(most, int) and most < 1:
         raise ConfigError(f"hydra.launcher.max_runs must lie in {AT_LEAST_ONE}, or be null; got {most}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lossbench.data.dataset import IGNORE_INDEX, Examples, Source
 from lossbench.data.listed import numbered
-from lossbench.errors import DataError, did_you_mean
+from lossbench.errors import DataError, counted, did_you_mean
 from lossbench.record import read_npz
 
 PREFIXES = {"train": "", "val": "val_", "test": "test_"}  # of a split's arrays
@@ -69,7 +69,11 @@ def from_arrays(content: Mapping[str, NDArray[Any]], place: Path | str) -> Sourc
                 f"{place}: {split}inputs are of shape {list(examples.inputs.shape[1:])}, "
                 f"inputs of {list(train.inputs.shape[1:])}"
             )
-    return Source(train, _class_names(place, content, train), val=splits["val_"], test=splits["test_"])
+    class_names = _class_names(place, content, train)
+    for split, examples in splits.items():
+        if examples is not None:
+            _check_range(place, f"{split}targets", examples, len(class_names), named="class_names" in content)
+    return Source(train, class_names, val=splits["val_"], test=splits["test_"])
 
 
 def _examples(place: Path | str, content: Mapping[str, NDArray[Any]], split: str) -> Examples | None:
@@ -144,11 +148,28 @@ def _class_names(place: Path | str, content: Mapping[str, NDArray[Any]], train: 
     names = content.get("class_names")
     if names is None:
         if there != list(range(len(there))):
+            # Names can stand for classes that no example is of, but not move the first one.
+            advice = "number the classes from 0" + (", or add class_names" if there[0] == 0 else "")
             raise DataError(
                 f"{place}: targets should be 0..K-1, each class at least once; got {there[0]}..{there[-1]}, "
-                f"{len(there)} different ones: number the classes from 0, or add class_names"
+                f"{len(there)} different ones: {advice}"
             )
         return tuple(map(str, there))
     if names.dtype.kind != "U" or names.ndim != 1:
         raise DataError(f"{place}: class_names should be K words; got {names.dtype} {list(names.shape)}")
     return tuple(map(str, names))
+
+
+def _check_range(place: Path | str, array: str, examples: Examples, num_classes: int, *, named: bool) -> None:
+    targets = examples.targets.reshape(len(examples), -1)
+    labelled = targets != IGNORE_INDEX if examples.masks else torch.full_like(targets, True, dtype=torch.bool)
+    wrong = labelled & ((targets < 0) | (targets >= num_classes))
+    if not wrong.any():
+        return
+    row = int(wrong.any(dim=1).nonzero()[0])
+    reason = f"class_names has {counted(num_classes, 'name')}" if named else "the classes of targets"
+    there = targets[labelled]
+    if named and (int(there.min()), int(there.max())) == (1, num_classes):
+        reason += ": number the classes from 0"
+    got = int(targets[row][wrong[row]][0])
+    raise DataError(f"{place}: {array}[{row}] should lie in 0..{num_classes - 1}, {reason}; got {got}")

@@ -126,16 +126,18 @@ def _split_of(file: Path, place: Path) -> str:
 
 @contextmanager
 def _reading(place: Path) -> Iterator[None]:
-    """Without the package's own progress bars, and with one line for what it cannot read."""
+    """Without the package's own progress bars and log, and with one line for what it cannot read."""
     datasets = _package()
-    shown = not datasets.are_progress_bars_disabled()
+    shown, verbosity = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs an error that it then raises
     try:
         yield
     except Exception as error:  # pyarrow, json and the package itself have no error in common
         said = one_line(str(error)) or type(error).__name__
         raise DataError(f"{place} cannot be read as a data set of Hugging Face's: {said}") from error
     finally:
+        datasets.logging.set_verbosity(verbosity)
         if shown:
             datasets.enable_progress_bars()
 
@@ -197,6 +199,13 @@ def _classes(place: Path, splits: Mapping[str, Any], column: str) -> tuple[tuple
         for name, split in splits.items():
             if getattr(split.features[column], "names", None) != names:
                 raise DataError(f"{place}: the classes of {name} are not those of train")
+            values = found[name]
+            wrong = next((row for row, value in enumerate(values) if not 0 <= value < len(names)), None)
+            if wrong is not None:  # ClassLabel takes -1, for a label that nobody knows
+                raise DataError(
+                    f"{place}: row {wrong} of {name} should have one of the {len(names)} classes in '{column}'; "
+                    f"got {values[wrong]}"
+                )
         return tuple(names), found
     return numbered(place, column, {name: [str(value) for value in values] for name, values in found.items()})
 

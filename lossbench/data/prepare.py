@@ -76,7 +76,8 @@ def prepare(
         The data set, on the CPU. A class may be left without training examples: `class_counts` shows it.
 
     Raises:
-        DataError: if a split would be empty, or the weights cannot be read or do not fit.
+        DataError: if a split would be empty, all training examples are of one class, or the weights cannot be read or
+            do not fit.
         ConfigError: if `shift`, `flip` or `cutmix` does not fit the inputs, or `imbalance_factor`, `label_noise`,
             `mixup` or `cutmix` the targets, or examples are to be both mixed and weighed.
     """
@@ -132,6 +133,7 @@ def prepare(
     if not pool.masks:
         tail = long_tailed_counts(counts(train), imbalance_factor)
         train = train[choose(targets[train], tail, stream(seed, "imbalance"))]
+        _check_classes(counts(train), source.class_names)
     class_names = source.class_names
     if learn != "all":
         classes = (0, old_classes) if learn == "old" else (old_classes, num_classes)
@@ -140,6 +142,7 @@ def prepare(
         if learn == "old":
             test, test_origin = _of_classes(test, test_origin, classes)
             class_names, num_classes = class_names[:old_classes], old_classes
+            _check_classes(counts(train), class_names)
         for name, count in (("training", len(train)), ("validation", len(val)), ("test", len(test))):
             if count == 0:
                 raise DataError(f"dataset.learn={learn} leaves no {name} example: none is of the {learn} classes")
@@ -284,6 +287,15 @@ def _within(targets: Tensor, classes: tuple[int, int]) -> Tensor:
 def _of_classes(examples: Examples, origin: Tensor, classes: tuple[int, int]) -> tuple[Examples, Tensor]:
     kept = _within(examples.targets, classes)
     return examples.select(kept), origin[kept]
+
+
+def _check_classes(counts: Tensor, class_names: tuple[str, ...]) -> None:
+    """A class may lack training examples, but of one class alone there is nothing to learn."""
+    if (counts > 0).sum() == 1:
+        name = class_names[int(counts.argmax())]
+        raise DataError(
+            f"the training examples should be of at least two classes; all {int(counts.sum())} are of '{name}'"
+        )
 
 
 def _check_old_classes(old_classes: int, learn: str, num_classes: int) -> None:

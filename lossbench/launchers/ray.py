@@ -16,8 +16,8 @@ from typing import Any, TypeAlias, cast
 
 from lossbench import checking, stopping
 from lossbench.config import Config, teacher_config
-from lossbench.errors import ConfigError, LossbenchError, counted
-from lossbench.launchers.ray_cluster import Settings, check_nodes, fits, nodes, there, why
+from lossbench.errors import LossbenchError, counted
+from lossbench.launchers.ray_cluster import Settings, check_nodes, fits, gpus_of, nodes, there, why
 from lossbench.launchers.stacked import Task
 from lossbench.progress import Outcome, Silent
 from lossbench.run import Policy
@@ -46,7 +46,7 @@ def train_sweep(runs: Sequence[tuple[Config, tuple[str, ...]]], task: Task, sett
         KeyboardInterrupt: if this process is asked to stop, when what is under way has written its checkpoints.
     """
     checked = {place: (checking.check(config), overrides) for place, (config, overrides) in enumerate(runs)}
-    gpus = {place: _gpus(config, settings) for place, (config, _) in checked.items()}
+    gpus = {place: gpus_of(config, settings) for place, (config, _) in checked.items()}
     if len(nodes()) > 1:
         for folder in sorted({config["results_dir"] for config, _ in checked.values()}):
             check_nodes(Store(folder))
@@ -70,23 +70,6 @@ def _is_kept(config: Config, policy: Policy) -> bool:
         return policy.keeps(name, store)
     except LossbenchError:  # of its teacher; the run itself says what is wrong
         return False
-
-
-def _gpus(config: Config, settings: Settings) -> float:
-    """How much of a GPU a run takes.
-
-    Raises:
-        ConfigError: if it wants one by number, or one where there is none.
-    """
-    name = config["device"]["name"]
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device.name={name}: with Ray, which chooses the GPU, it must be auto, cpu or cuda")
-    share = settings.num_gpus
-    if share is None:
-        share = float(name != "cpu" and fits(settings.num_cpus, 1))
-    if name == "cuda" and (not share or not fits(settings.num_cpus, share)):
-        raise ConfigError(f"device.name=cuda, but no node of Ray has {settings.num_cpus:g} CPUs and a GPU for a run")
-    return share
 
 
 def _teachers(runs: Runs) -> Runs:

@@ -9,6 +9,8 @@ import platform
 import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +25,11 @@ from lossbench.errors import ConfigError, one_line
 from lossbench.store import Store
 
 REACHED_WITHIN = 5.0  # seconds; Ray itself tries for minutes
+SPEAKS_WITHIN = 20.0  # seconds; Ray's own answers at once, but to import it may take a while
 ANSWERED_WITHIN = 120.0  # seconds that a node has to import torch, perhaps from a network's disk
 LEAST_PART = 0.0001  # of a CPU or GPU, for Ray
+# Does not return where something else listens. A refusal, such as for a wrong token, is left to `ray.init` to explain.
+GREET = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,30 @@ def _check_reachable(asked: str) -> None:
         raise ConfigError(
             f"hydra.launcher.address={address} cannot be reached ({error}); is `ray start` done?"
         ) from error
+    try:
+        subprocess.run([sys.executable, "-c", GREET, address], capture_output=True, timeout=SPEAKS_WITHIN, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"hydra.launcher.address={address} must be that of Ray (its port is 6379 by default); what listens there "
+            f"did not answer as Ray does within {SPEAKS_WITHIN:g} s"
+        ) from error
+
+
+def gpus_of(config: Mapping[str, Any], settings: Settings) -> float:
+    """Return how much of a GPU a run takes.
+
+    Raises:
+        ConfigError: if it wants one by number, or one where there is none.
+    """
+    name = config["device"]["name"]
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device.name={name}: with Ray, which chooses the GPU, it must be auto, cpu or cuda")
+    share = settings.num_gpus
+    if share is None:
+        share = float(name != "cpu" and fits(settings.num_cpus, 1))
+    if name == "cuda" and (not share or not fits(settings.num_cpus, share)):
+        raise ConfigError(f"device.name=cuda, but no node of Ray has {settings.num_cpus:g} CPUs and a GPU for a run")
+    return share
 
 
 def nodes() -> list[dict[str, Any]]:

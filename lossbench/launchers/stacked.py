@@ -202,7 +202,10 @@ class _Sweep:
             for state in states:
                 jobs[id(state)].store.save_checkpoint(jobs[id(state)].name, state)
 
-        self.display.run(f"{members[0].job.name.rsplit('-s', 1)[0]}: {count} runs stacked", config["epochs"])
+        together = f"{members[0].job.name.rsplit('-s', 1)[0]}: {count} runs stacked"
+        self.display.run(together, config["epochs"])
+        if members[0].state.resumed:  # as all are that stopped at the same step
+            self.display.goes_on(together, members[0].state.epoch, config["epochs"])
         saving = Checkpoints(write, every=config.get("checkpoint_seconds"))
         with contextlib.ExitStack() as tracked, saving as checkpoints:
             trackings = [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lossbench.errors import ConfigError
+from lossbench.errors import ConfigError, counted
 
 
 class HeadOnly(nn.Module):
@@ -57,9 +59,22 @@ def read_weights(path: str) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(place)
-        content = torch.load(place, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that it then refuses
+            content = torch.load(place, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"model.weights={path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch, pickle and zip files have no error in common
-        raise ConfigError(f"model.weights={path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        # What torch says at length is how to load it all the same, which runs whatever code the file holds.
+        if found := re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error)):
+            raise ConfigError(
+                f"model.weights={path} holds more than tensors ({found[1]}), which would run code as it is read: save "
+                "the model's state_dict() alone"
+            ) from error
+        raise ConfigError(
+            f"model.weights={path} is not a file of weights, or is damaged: it should be a .safetensors, or what "
+            "torch.save writes of a model's state_dict()"
+        ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]  # as training scripts write it beside the epoch and the optimizer
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -78,7 +93,7 @@ def start_from(network: nn.Module, head: nn.Module, path: str) -> None:
         path: of the file.
 
     Raises:
-        ConfigError: if the file cannot be read or is of another architecture.
+        ConfigError: if the file cannot be read, or is of another architecture or for other channels.
     """
     weights, own = read_weights(path), network.state_dict()
     of_head = {name for name, module in network.named_modules() if module is head}
@@ -87,6 +102,16 @@ def start_from(network: nn.Module, head: nn.Module, path: str) -> None:
         weights = {**weights, **{name: own[name] for name in in_head}}
     missing, unknown = [name for name in own if name not in weights], [name for name in weights if name not in own]
     other = [name for name in own if name in weights and weights[name].shape != own[name].shape]
+    if len(other) == 1 and not (missing or unknown):
+        theirs, ours = weights[other[0]].shape, own[other[0]].shape
+        # The first convolution, which differs in its input channels alone: it is the data that do not fit.
+        if other[0] == next((name for name in own if own[name].ndim == 4), None) and (theirs[:1], theirs[2:]) == (
+            ours[:1],
+            ours[2:],
+        ):
+            raise ConfigError(
+                f"model.weights={path} are for images of {counted(theirs[1], 'channel')}; this data set gives {ours[1]}"
+            )
     if missing or unknown or other:
         counts = [f"{len(names)} {what} ({names[0]}, …)" for what, names in
                   (("missing", missing), ("unknown", unknown), ("of another shape", other)) if names]  # fmt: skip

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossbench.errors import ConfigError, RequestError, did_you_mean
+from lossbench.errors import ConfigError, RequestError, counted, did_you_mean
 from lossbench.report.selection import Value, meets, parse, written
 from lossbench.report.table import PICKED, MetricColumn, Row, Run, short_name
 from lossbench.statistics import MIN_PAIRS, Array, Comparison, compare, corrected, worse_than_best
+
+FIXED = ("data", "split", "initial_weights")  # what dataset, model and seed decide, whatever the loss
 
 
 def badness(value: float, better: str | None) -> float:
@@ -20,18 +22,24 @@ def badness(value: float, better: str | None) -> float:
     return {"higher": -value, "lower": value, "zero": abs(value), None: math.nan}[better]
 
 
-def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[Row], bool]:
+def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[Row], bool, list[str]]:
     """Mark in each block and column the best mean, and what paired tests cannot tell from it.
 
     A row that shares fewer than MIN_PAIRS kinds of runs with the best is not tested, and has no mark but `untested`.
+    A block whose rows were trained or tested on different data has no mark at all: its means are of different problems.
 
     Returns:
-        The rows, and whether anything was tested.
+        The rows, whether anything was tested, and a note for the blocks of different data.
     """
     cells = [list(row.cells) for row in rows]
     any_tested = False
+    unlike: dict[str, list[tuple[Run, Run]]] = {}
     for block in dict.fromkeys(row.block for row in rows):
         members = [i for i, row in enumerate(rows) if row.block == block]
+        if found := _of_different_data([rows[i] for i in members]):
+            differing, one, other = found
+            unlike.setdefault(", ".join(name.replace("_", " ") for name in differing), []).append((one, other))
+            continue
         for j, column in enumerate(shown):
             # Rounded, so that two means of the same values added in another order still tie.
             means = {i: round(badness(cells[i][j].mean, column.better), 12) for i in members}
@@ -49,7 +57,29 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
                 is_best, enough = means[i] == means[best], bool(pairs >= MIN_PAIRS)
                 tied = enough and bool(tested) and not is_worse and not is_best
                 cells[i][j] = replace(cells[i][j], best=is_best, tied=tied, untested=not (enough or is_best))
-    return [replace(row, cells=tuple(new)) for row, new in zip(rows, cells, strict=True)], any_tested
+    notes = [
+        f"No best is marked, for runs of one seed differ in {names}: {one.id} and {other.id}"
+        + (f", and those of {counted(len(others), 'other dataset or model')}." if others else ".")
+        for names, ((one, other), *others) in unlike.items()
+    ]
+    return [replace(row, cells=tuple(new)) for row, new in zip(rows, cells, strict=True)], any_tested, notes
+
+
+def _of_different_data(rows: Sequence[Row]) -> tuple[list[str], Run, Run] | None:
+    """Return the fingerprints in which two runs of one seed differ though their settings promise the same, and the two.
+
+    The batch order is no part of it, as it goes with the batch size; nor are the weights that a run goes on from to
+    learn new classes, which are its teacher's.
+    """
+    first: dict[Value, Run] = {}
+    for row in rows:
+        begun = row.config.get("dataset.learn") != "new"
+        for run in filter(lambda run: run.fingerprints, row.runs):
+            other = first.setdefault(run.seed, run)
+            known = {*run.fingerprints} & {*other.fingerprints} & {*FIXED[: 3 if begun else 2]}
+            if differing := sorted(name for name in known if run.fingerprints[name] != other.fingerprints[name]):
+                return differing, other, run
+    return None
 
 
 def with_differences(

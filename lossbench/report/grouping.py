@@ -21,6 +21,7 @@ from lossbench.report.arrangement import sort as sorted_by
 from lossbench.report.choice import Choice, choose
 from lossbench.report.comparison import mark_best, with_differences
 from lossbench.report.defaults import with_added
+from lossbench.report.families import with_families
 from lossbench.report.options import PREFIX, measured_with
 from lossbench.report.ranking import rank
 from lossbench.report.resampling import with_resampled_intervals
@@ -50,6 +51,12 @@ DEFAULT_METRICS = ("accuracy", "nll", "ece", "confidence_gap")
 NOT_COMPARED = {"run", "split", "calibration", "seed", "teacher.id", *BESIDE, *UNKNOWN}
 NOT_COMPARED |= {"results_dir", *(f"dataset.{key}" for key in HELD)}
 NO_RUNS = "no finished runs; train some first: lossbench train loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
+
+
+def no_runs(store: Store) -> str:
+    """Say that a folder of results has none, and where it is not there."""
+    place = f"{store.runs.parent}, which is not there" if not store.runs.parent.is_dir() else str(store.runs)
+    return NO_RUNS.replace(";", f" in {place};", 1)
 
 
 def tabulate(
@@ -91,13 +98,13 @@ def tabulate(
         RequestError: if no run is left, or those left were measured with different options.
     """
     if frame.empty:
-        raise RequestError(NO_RUNS)
+        raise RequestError(NO_RUNS if store is None else no_runs(store))
     _known("spread", [spread], SPREADS)
     shown = _metric_columns(metrics, calibrations, ranks, frame.columns)
     keys = [key for key in map(str, frame.columns) if compared(key)]
     frame, left_out = with_added(frame, keys)
     filterable = [*keys, "seed", "run", *(key for key in map(str, frame.columns) if key.startswith(PREFIX))]
-    chosen = selection.select(frame, where, filterable)
+    chosen = with_families(selection.select(frame, where, filterable))
     if select is not None:
         measured_with(chosen, [select])  # before it chooses among them
     choice = _choice(chosen, select, shown[0].calibration, keys, split)
@@ -122,7 +129,7 @@ def tabulate(
     both = (*columns, *above)
     lines = [_row(config, records, shown, choice) for config, records in zip(configs, groups.values(), strict=True)]
     lines = _blocks(in_order(lines, both))
-    lines, tested = mark_best(sorted_by(lines, columns, shown, sort, above) if sort else lines, shown)
+    lines, tested, unlike = mark_best(sorted_by(lines, columns, shown, sort, above) if sort else lines, shown)
     remarks: list[str] = []
     if baseline:
         lines, remarks = with_differences(lines, shown, baseline)
@@ -143,6 +150,7 @@ def tabulate(
             *_at_the_bound(chosen, shown),
             *(choice.notes if choice else ()),
             *more_than_the_loss(lines),
+            *unlike,
             *remarks,
             *left_out,
             *of_what_goes_across(lines, columns, above),

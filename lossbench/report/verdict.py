@@ -118,6 +118,11 @@ def _best(table: Table, rows: Sequence[Row], labels: Sequence[str]) -> list[str]
         lead = f"{_name(table, i)}: {_several([labels[j] for j in best])} {have} the best mean ({mean})"
         rest = _others(tied, worse, [labels[j] for j in untested], len(best))
         sentences.append(f"{lead[0].upper()}{lead[1:]}{rest}")
+    judged = any(
+        column.better and not math.isnan(row.cells[i].mean) for row in rows for i, column in enumerate(table.metrics)
+    )
+    if judged and not sentences:
+        return ["No row is best, for their runs are of different data or initial weights: see the notes."]
     return sentences or ["None of these metrics says which of its values are better."]
 
 

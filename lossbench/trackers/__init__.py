@@ -7,6 +7,7 @@ method that takes what `__init__` does and raises a ConfigError for what cannot 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -28,7 +29,7 @@ class Run:
 
     run_id: str
     config: Mapping[str, Any]  # resolved, as it is stored
-    overrides: Sequence[str]  # what the user typed for it
+    overrides: Sequence[str]  # what the user typed for it, but for those of trackers
     finished_at: str | None = None  # ISO 8601; None of a run that trains
     results: Callable[[], str] = str  # gives the id of the results folder: others have runs of the same id
 
@@ -98,6 +99,12 @@ def check_folder(key: str, folder: Path) -> None:
     """
     if there := obstacle(folder):
         raise ConfigError(f"{key} must be in a folder to write to; {there} is not one")
+
+
+def without_login(text: str) -> str:
+    """Return text without what a URI has before its host and after its path: a password may stand in either."""
+    text = re.sub(r"(?<!sqlite)://\S*@", "://", text)
+    return re.sub(r"(://[^\s?]*)\?[^\s'\")]*", r"\1", text)
 
 
 def curve(row: Mapping[str, float]) -> dict[str, float]:

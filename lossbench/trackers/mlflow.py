@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.claims import claim
 from lossbench.errors import ConfigError
-from lossbench.trackers import CURVES, Result, Run, check_folder, curve, timed
+from lossbench.trackers import CURVES, Result, Run, check_folder, curve, timed, without_login
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +28,9 @@ AGAIN = 600.0  # seconds until a server that did not answer is asked again: each
 RUN_ID, FINISHED_AT, RESULTS = "lossbench.run_id", "lossbench.finished_at", "lossbench.results"  # tags
 MOST = {"metrics": 1000, "params": 100, "tags": 100}  # that MLflow takes at once
 LOCAL = "sqlite:///"
-SERVERS = ("http", "https", "databricks", "databricks-uc", "postgresql", "mysql", "mssql")  # and MLflow's own plugins
+SERVERS = ("http", "https", "databricks", "databricks-uc")  # and MLflow's own plugins
+DATABASES = ("postgresql", "mysql", "mssql")  # through SQLAlchemy, which has no driver of its own for them
+PACKAGES = {"MySQLdb": "mysqlclient"}  # of drivers that are imported by another name
 unreachable: dict[str, float] = {}  # URI → when that was found, by time.monotonic
 # Else MLflow tells of every table it makes, and tries for minutes to reach a server that is down.
 ENVIRONMENT = {
@@ -58,19 +60,23 @@ class MLflow:
         self.wrote = 0.0
 
     @staticmethod
-    def check(uri: str, **others: object) -> None:
-        """Refuse a URI that MLflow has no store for, and a file that cannot be made. No server is asked yet."""
+    def check(uri: str, artifacts: str, **others: object) -> None:
+        """Refuse a URI that MLflow has no store for, and files that cannot be made. No server is asked yet."""
         if uri.startswith(LOCAL):
             file = Path(uri.removeprefix(LOCAL))
             if file.is_dir():
                 raise ConfigError(f"tracker.mlflow.uri must name a file; {file} is a folder")
             check_folder("tracker.mlflow.uri", file.parent)
-        elif uri.partition(":")[0].partition("+")[0] not in (
+            check_folder("tracker.mlflow.artifacts", Path(artifacts))
+        elif (scheme := uri.partition(":")[0].partition("+")[0]) in DATABASES:
+            _check_driver(uri)
+        elif scheme not in (
             *SERVERS,
             *(plugin.name for plugin in entry_points(group="mlflow.tracking_store")),
         ):
             raise ConfigError(
-                f"tracker.mlflow.uri must be {LOCAL}FILE, or that of a server such as http://HOST:PORT; got {uri!r}"
+                f"tracker.mlflow.uri must be {LOCAL}FILE, or that of a server such as http://HOST:PORT; "
+                f"got {without_login(uri)!r}"
             )
 
     def begin(self, run: Run, history: Sequence[Mapping[str, float]], ended: float) -> None:
@@ -78,6 +84,7 @@ class MLflow:
 
         What is shown of an earlier training goes, unless it is on a server: others may look at it there.
         """
+        self.id, self.waiting = "", []  # not of the run before
         with self._client() as client:
             experiment = self._experiment(client)
             own = None
@@ -128,10 +135,14 @@ class MLflow:
             client.set_terminated(self.id, "FINISHED", _milliseconds(ended))
 
     def stop(self, *, failed: bool) -> None:
-        """Write what is left, and say that it ended."""
+        """Write what is left, and say that it ended, where it began."""
+        if not self.id:
+            return
         with self._client() as client:
-            self._write(client)
-            client.set_terminated(self.id, "FAILED" if failed else "KILLED")
+            try:
+                self._write(client)
+            finally:
+                client.set_terminated(self.id, "FAILED" if failed else "KILLED")
 
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:
@@ -200,6 +211,23 @@ class MLflow:
         for first in range(0, len(values), MOST[kind]):
             batch: dict[str, Any] = {kind: values[first : first + MOST[kind]]}
             client.log_batch(self.id, **batch)
+
+
+def _check_driver(uri: str) -> None:
+    """Refuse the URI of a database that SQLAlchemy cannot read, or has no driver for."""
+    try:
+        from sqlalchemy.engine import make_url
+
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        package = PACKAGES.get(error.name or "", error.name)
+        raise ConfigError(
+            f"tracker.mlflow.uri={without_login(uri)} needs a driver that is not installed: pip install {package}"
+        ) from error
+    except Exception as error:  # of a part that is missing, or is no number
+        raise ConfigError(
+            f"tracker.mlflow.uri={without_login(uri)} cannot be read by SQLAlchemy: {without_login(str(error))}"
+        ) from error
 
 
 def _goes_on(shown: Shown, run: Run, history: Sequence[Any]) -> bool:

@@ -1,4 +1,6 @@
-"""What an engine costs per run: many short runs through each, none lost, none twice.
+"""What an engine costs per run: many short runs through each, all of them there and told of once.
+
+That none is trained twice is for the tests of the engines, which count epochs and jobs.
 
     python scripts/bench/engines.py --runs 1000          # results/bench/engines/: engines.csv and README.md
     eval "$(scripts/slurm env)"; python scripts/bench/engines.py --engines submitit_slurm --output /tmp/engines
@@ -37,7 +39,7 @@ ENGINES = {
     "sequential": ([], 1),
     "stacked": (["hydra/launcher=stacked"], 1),
     "joblib": (["hydra/launcher=joblib", "hydra.launcher.n_jobs={workers}"], None),
-    "ray": (["hydra/launcher=ray"], None),
+    "ray": (["hydra/launcher=ray"], os.cpu_count()),  # all that there are
     "submitit_local": (["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism={workers}"], None),
     "submitit_slurm": (SLURM, None),
     "submitit_slurm, 50 runs a job": ([*SLURM, "hydra.launcher.runs_per_job=50"], None),
@@ -57,7 +59,7 @@ def measure(engine: str, runs: int, workers: int) -> dict[str, str | int | float
     """Time a sweep, and see that each of its runs is there once.
 
     Raises:
-        SystemExit: if one is lost, or was trained twice.
+        SystemExit: if one is not there, or is told of twice.
     """
     workers = ENGINES[engine][1] or workers
     with tempfile.TemporaryDirectory(dir=os.environ.get("LOSSBENCH_BENCH")) as folder:
@@ -71,7 +73,7 @@ def measure(engine: str, runs: int, workers: int) -> dict[str, str | int | float
         lines = answer.stdout.splitlines()
     if len(found) != runs or len(set(lines)) != runs or len(lines) != runs:
         raise SystemExit(f"{shlex.join(asked)}: {len(found)} runs stored and {len(lines)} told of, not {runs}")
-    # One that was trained twice would be two runs' time in one record; stacked runs share theirs.
+    # Stacked runs share their time.
     inside = statistics.fmean(training) * (1 if engine == "stacked" else runs)
     row: dict[str, str | int | float] = {"engine": engine, "runs": runs, "workers": workers}
     row |= {"seconds": round(seconds, 2), "run": round(inside / runs, 4)}
@@ -94,7 +96,7 @@ def report(rows: list[dict[str, str | int | float]], rounds: int) -> str:
         "```",
         "",
         f"{', '.join(installed)}, python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores.",
-        f"Median (least–largest) of {rounds} rounds of all engines in turn. Each left every run once, complete.",
+        f"Median (least–largest) of {rounds} rounds of all in turn. Each left every run complete, told of once.",
         "Overhead is the seconds of the command times the workers, less those in the runs, for each run.",
         "",
         "| engine | runs | workers | load before | s in all | s in a run | overhead, s a run |",

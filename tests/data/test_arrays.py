@@ -105,9 +105,23 @@ def test_it_can_be_split_and_normalised_like_any_data(save):
         ({"inputs": IMAGES, "target": TARGETS}, "has an array 'target'; did you mean targets"),
         ({"inputs": IMAGES[:3], "targets": TARGETS}, r"one for each of the 3 inputs .* got int64 \[4\]"),
         ({"inputs": IMAGES, "targets": TARGETS.astype(float)}, "whole numbers"),
-        ({"inputs": IMAGES, "targets": TARGETS + 1}, r"got 1\.\.2, 2 different ones: number the classes from 0"),
-        ({"inputs": IMAGES, "targets": TARGETS * 2}, r"got 0\.\.2, 2 different ones"),
-        ({"inputs": IMAGES, "targets": TARGETS + 1, "class_names": np.array(["a", "b"])}, r"must lie in 0\.\.1; got 2"),
+        ({"inputs": IMAGES, "targets": TARGETS + 1}, r"got 1\.\.2, 2 different ones: number the classes from 0$"),
+        (
+            {"inputs": IMAGES, "targets": TARGETS * 2},
+            r"2 different ones: number the classes from 0, or add class_names",
+        ),
+        (
+            {"inputs": IMAGES, "targets": TARGETS + 1, "class_names": np.array(["a", "b"])},
+            r"mine\.npz: targets\[1\] should lie in 0\.\.1, class_names has 2 names: number the classes from 0; got 2",
+        ),
+        (
+            {"inputs": IMAGES, "targets": TARGETS * 2, "class_names": np.array(["a", "b"])},
+            r"mine\.npz: targets\[1\] should lie in 0\.\.1, class_names has 2 names; got 2",
+        ),
+        (
+            {"inputs": IMAGES, "targets": TARGETS, "val_inputs": IMAGES, "val_targets": TARGETS * 3},
+            r"mine\.npz: val_targets\[1\] should lie in 0\.\.1, the classes of targets; got 3",
+        ),
         ({"inputs": IMAGES, "targets": TARGETS, "class_names": np.array([1, 2])}, "class_names should be K words"),
         ({"inputs": IMAGES, "targets": TARGETS * 0}, "at least two classes"),
         ({"inputs": IMAGES, "targets": np.array(["a"] * 4)}, "targets should have at least two classes; got a"),

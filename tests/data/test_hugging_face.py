@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import sys
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +181,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path, data: Any, options: Any, mess
 def test_rows_without_a_label_are_refused_as_hugging_face_marks_them(tmp_path: Path) -> None:
     unlabelled = images([8]).map(lambda row: {"label": -1})
     path = saved(DatasetDict({"train": images([2, 1]), "test": unlabelled}), tmp_path / "pets")
-    with pytest.raises(DataError, match=r"test labels must lie in 0\.\.1; got -1"):
+    with pytest.raises(DataError, match=r"row 0 of test should have one of the 2 classes in 'label'; got -1"):
         hugging_face(path=path)
 
 
@@ -243,6 +245,29 @@ def test_a_column_of_another_type_in_the_test_split_is_refused(tmp_path: Path) -
     Dataset.from_dict(rows, features=of_lists).to_parquet(str(path / "test.parquet"))
     with pytest.raises(DataError, match=r"'image' of test should hold images, as train does; it holds List\(Image"):
         hugging_face(path=str(path))
+
+
+def test_rows_of_one_class_are_refused_whatever_classes_have_names(lossbench: Lossbench, tmp_path: Path) -> None:
+    images(range(0, 40, 2)).to_parquet(str(tmp_path / "cats.parquet"))
+    answer = lossbench("train", "dataset=hugging_face", "dataset.path=cats.parquet", "model=linear", "device=cpu")
+    assert answer.returncode == 2
+    (line,) = answer.stderr.splitlines()
+    assert "should be of at least two classes; all 14 are of 'cat'" in line
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_package_logs_nothing_of_a_file_that_it_cannot_read(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("datasets")
+    monkeypatch.setattr(log, "handlers", [logging.StreamHandler(said := StringIO())])
+    (tmp_path / "list.csv").write_text("path,label\na.png,cat\n")
+    before = log.level
+    answer = lossbench("train", "dataset=hugging_face", "dataset.path=list.csv")
+    assert answer.returncode == 2
+    (line,) = answer.stderr.splitlines()
+    assert "list.csv cannot be read as a data set of Hugging Face's" in line
+    assert (said.getvalue(), log.level) == ("", before)
 
 
 def test_words_that_cannot_be_read_are_an_error_of_the_data(tmp_path: Path) -> None:

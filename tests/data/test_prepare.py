@@ -344,6 +344,12 @@ def test_label_noise_within_the_new_classes_stays_there_and_needs_two():
     assert counts(noisy.train, 4) == [0, 0, *counts(clean.train, 4)[:1:-1]]  # each of two classes becomes the other
 
 
+@pytest.mark.parametrize(("shares", "options"), [((0, 40, 0), {}), ((0, 40, 40), {"old_classes": 2, "learn": "old"})])
+def test_training_examples_of_one_class_are_an_error_however_many_have_names(shares, options):
+    with pytest.raises(DataError, match=r"should be of at least two classes; all 29 are of 'b'"):
+        prepare(source(shares), seed=0, **options)
+
+
 @pytest.mark.parametrize("old_classes", [1, 3, 4])
 def test_one_old_class_or_no_new_one_is_an_error(old_classes):
     with pytest.raises(ConfigError, match=f"at least 2 and fewer than the 3 classes; got {old_classes}"):

@@ -1,5 +1,6 @@
 """Models of timm and torchvision that start from weights on the disk, and of which the head alone is trained."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -105,14 +106,29 @@ def test_weights_of_another_architecture_are_refused(factory, head, tmp_path):
     path = saved(tmp_path, factory(IMAGE, 5, name="resnet34"))
     with pytest.raises(ConfigError, match=r"another architecture: .* unknown"):
         factory(IMAGE, 5, weights=path)
-    grey = models.timm_model((1, 32, 32), 5)
-    with pytest.raises(ConfigError, match=r"1 of another shape \(conv1.weight"):
-        models.timm_model(IMAGE, 5, weights=saved(tmp_path, grey))
+
+
+@pytest.mark.parametrize(("theirs", "ours", "channels"), [(3, 1, "3 channels"), (1, 3, "1 channel")])
+def test_weights_for_images_of_other_channels_are_refused_as_such(theirs, ours, channels, tmp_path):
+    path = saved(tmp_path, models.timm_model((theirs, 32, 32), 5))
+    with pytest.raises(ConfigError, match=rf"are for images of {channels}; this data set gives {ours}$"):
+        models.timm_model((ours, 32, 32), 5, weights=path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), (b"no weights", "cannot be read"), ([1, 2], "should hold a state dict")],
+    [
+        (None, "cannot be read: No such file"),
+        (b"no weights", "is not a file of weights"),
+        (pickle.dumps(nn.Linear(2, 2)), "is not a file of weights"),
+        (b"", "is not a file of weights"),
+        ([1, 2], "should hold a state dict"),
+        (
+            nn.Linear(2, 2),
+            r"more than tensors \(torch.nn.modules.linear.Linear\), .* save the model's state_dict\(\) alone",
+        ),
+    ],
+    ids=["nothing", "text", "pickle", "empty", "list", "model"],
 )
 def test_a_file_without_weights_is_refused(content, message, tmp_path):
     path = tmp_path / "weights.pth"
@@ -123,6 +139,7 @@ def test_a_file_without_weights_is_refused(content, message, tmp_path):
     with pytest.raises(ConfigError, match=message) as caught:
         models.torchvision_model(IMAGE, 5, weights=str(path))
     assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
 
 
 def test_a_model_without_a_linear_layer_has_no_head_to_train():

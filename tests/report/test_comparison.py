@@ -10,6 +10,7 @@ import pytest
 
 from lossbench.errors import ConfigError, RequestError
 from lossbench.report import render, tabulate
+from lossbench.report.verdict import verdict
 
 NLL = {"metrics": ["nll"], "calibrations": ["raw"]}
 BASELINE = {**NLL, "baseline": ["loss=cross_entropy"]}
@@ -78,12 +79,42 @@ def test_two_seeds_are_not_tested_and_the_note_says_what_it_takes(run, frame):
 
 
 def test_a_row_that_is_not_paired_with_the_best_is_not_tested_and_not_marked(run, frame):
-    other = [run("other", seed, nll=9.0 + seed, fingerprint__split=f"else {seed}") for seed in range(3)]
+    other = [run("other", seed, nll=9.0 + seed, fingerprint__batch_order=f"else {seed}") for seed in range(3)]
     runs = losses(run, a=(1.0, 1.1, 1.2), far=(3.0, 3.2, 3.4))
     table = tabulate(frame(*runs, *other), **NLL)
     assert tied(table) == [False, False, False]
     assert [row.cells[0].untested for row in table.rows] == [False, False, True]
     assert "Not tested: 1 of 3 rows, which share fewer than 3 runs with it." in table.notes
+
+
+@pytest.mark.parametrize("of", ["data", "split", "initial_weights"])
+def test_rows_of_different_data_or_initial_weights_have_no_best_and_a_note_names_two_runs(run, frame, of):
+    runs = losses(run, a=(1.0, 1.1, 1.2), b=(1.1, 1.2, 1.3))
+    other = [run("other", seed, nll=0.5, **{f"fingerprint__{of}": f"else {seed}"}) for seed in range(3)]
+    table = tabulate(frame(*runs, *other), **NLL)
+    assert not any(cell.best or cell.tied for row in table.rows for cell in row.cells)
+    assert f"No best is marked, for runs of one seed differ in {of.replace('_', ' ')}: run-0 and run-6." in table.notes
+    assert verdict(table)[0].sentences == (
+        "No row is best, for their runs are of different data or initial weights: see the notes.",
+    )
+
+
+def test_data_of_other_settings_are_another_block_whose_best_is_marked(run, frame):
+    runs = [
+        run(loss, nll=nll, dataset__label_noise=noise, fingerprint__data=f"noise {noise}")
+        for noise in (0.0, 0.4)
+        for loss, nll in (("a", 1.0), ("b", 2.0))
+    ]
+    table = tabulate(frame(*runs), **NLL)
+    assert [row.cells[0].best for row in table.rows] == [True, False, True, False]
+
+
+def test_students_that_go_on_from_different_teachers_have_a_best(run, frame):
+    runs = [
+        run(loss, nll=nll, dataset__learn="new", fingerprint__initial_weights=loss)
+        for loss, nll in (("a", 1.0), ("b", 2.0))
+    ]
+    assert [row.cells[0].best for row in tabulate(frame(*runs), **NLL).rows] == [True, False]
 
 
 def test_a_description_is_not_judged(three):

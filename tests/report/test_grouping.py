@@ -269,6 +269,29 @@ def test_the_notes_say_what_the_numbers_rest_on(run, frame):
     )
 
 
+OURS, TIMM = "lossbench.models.resnet18", "lossbench.models.timm_model"
+
+
+def test_models_of_one_name_have_their_family_before_it(run, frame):
+    torchvision = "lossbench.models.torchvision_model"
+    runs = [run(model__name="resnet18", model___target_=made) for made in (OURS, TIMM, torchvision)]
+    table = tabulate(frame(*runs))
+    assert headings(table) == ["model"]
+    assert [row.config["model.name"] for row in table.rows] == ["resnet18", "timm/resnet18", "torchvision/resnet18"]
+    assert table.title == ("digits", "cross_entropy")
+
+
+def test_a_model_whose_name_one_function_has_is_called_by_that_name_alone(run, frame):
+    runs = [run(model__name=name, model___target_=made) for name, made in (("resnet18", TIMM), ("mlp", OURS))]
+    assert [row.config["model.name"] for row in tabulate(frame(*runs)).rows] == ["mlp", "resnet18"]
+
+
+def test_models_of_one_name_and_family_have_the_path_of_their_function(run, frame):
+    runs = [run(model__name="resnet18", model___target_=made) for made in (OURS, "mine.resnet18")]
+    names = [row.config["model.name"] for row in tabulate(frame(*runs)).rows]
+    assert names == ["lossbench.models.resnet18/resnet18", "mine.resnet18/resnet18"]
+
+
 def test_a_filter_that_leaves_one_value_stands_in_the_title(run, frame):
     runs = frame(run("ls", 0, loss__epsilon=0.1), run("ls", 1, loss__epsilon=0.1), run("ls", 0, loss__epsilon=0.2))
     assert tabulate(runs, where=["loss.epsilon=0.1"]).title == ("digits", "mlp", "ls", "epsilon 0.1")
