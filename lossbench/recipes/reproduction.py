@@ -104,9 +104,7 @@ def reproduce(
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         first = f"{failed[0].run_id}: {failed[0].message}"
-        missing[""] = (
-            f"{len(failed)} of {len(outcomes)} runs failed (lossbench runs --status failed); the first, {first}"
-        )
+        missing[""] = f"{len(failed)} of {len(outcomes)} runs failed; the first, {first}"
     store = Store(results_dir)
     finished = [outcome.run_id for outcome in outcomes if outcome.status != "failed"]
     run_ids = [name for name in _with_teachers(store, finished) if store.finished(name)]

@@ -123,7 +123,7 @@ def test_dense_models_take_tables(config: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "name"),
     [
-        (path, {"torchvision": "resnet18", "timm": "resnet18"}.get(path.stem, path.stem))
+        pytest.param(path, {"torchvision": "resnet18", "timm": "resnet18"}.get(path.stem, path.stem), id=path.stem)
         for path in CONFIGS
         if path.stem not in ("linear", "mlp")
     ],
