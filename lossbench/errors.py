@@ -97,6 +97,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if 0 < len(names) <= MOST_NAMES else ""
 
 
+def check_names(lacking: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Hold names against those that there are.
+
+    Args:
+        lacking: how the message begins: `no metric named`.
+        names: what was typed.
+        known: those that there are.
+
+    Raises:
+        ConfigError: for the first that is none of them, with the nearest.
+    """
+    valid = set(known)
+    for name in names:
+        if name not in valid:
+            raise ConfigError(f"{lacking} {name!r}{did_you_mean(name, valid)}")
+
+
 def counted(number: int, noun: str) -> str:
     """Return `1 run` or `2 runs`, as messages have it."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

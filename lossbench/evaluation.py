@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 
 from lossbench import beside, calibration, checksums, curves, links, metrics
 from lossbench.domains import Interval
-from lossbench.errors import ConfigError, DataError, StoreError, did_you_mean
+from lossbench.errors import ConfigError, DataError, StoreError, check_names
 from lossbench.metrics.inputs import read
 from lossbench.predictions import IGNORE_INDEX, of_content, of_run
 from lossbench.record import SPLITS, numbers
@@ -120,8 +120,7 @@ def calibrated_log_probs(
     Raises:
         RequestError: if there is no such split or calibration, or the predictions are wrong.
     """
-    if name not in calibration.CALIBRATIONS:
-        raise ConfigError(f"no calibration named {name!r}{did_you_mean(name, calibration.CALIBRATIONS)}")
+    check_names("no calibration named", [name], calibration.CALIBRATIONS)
     if f"{split}_logits" not in predictions or (name != "raw" and "val_logits" not in predictions):
         raise DataError("there is no validation part to show, or to fit a calibration on")
     needed = {split} if name == "raw" else {split, "val"}
@@ -259,9 +258,7 @@ def check(options: Mapping[str, float], names: Sequence[str] | None) -> None:
         ConfigError: for an unknown one, or a value outside its domain.
     """
     metrics.check_options(options)
-    for name in names or ():
-        if name not in metrics.ALL:
-            raise ConfigError(f"no metric named {name!r}{did_you_mean(name, metrics.ALL)}")
+    check_names("no metric named", names or (), metrics.ALL)
 
 
 def temperatures(text: str) -> NDArray[np.float64]:

@@ -128,8 +128,6 @@ def _of(name: str, verb: str, given: Sequence[str], begun: str, own: Path | None
             return [one.removeprefix("loss.") for one in hydra.completions(chosen, f"loss.{begun}")]
     if name == "loss":
         return [loss for loss, _ in catalogue.catalogue("losses", folders)]
-    if name == "kind":
-        return catalogue.KINDS
     if name == "name":
         from lossbench.recipes.recipe import recipes
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 import typer
 
 from lossbench import stopping
+from lossbench.cli.options import this_command
 from lossbench.errors import WorkersError
-
-
-def this_command() -> str:
-    """Return what was typed, to be pasted."""
-    return shlex.join(["lossbench", *sys.argv[1:]])
 
 
 def ended(stopped: KeyboardInterrupt | WorkersError, then: str = "goes on") -> typer.Exit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -97,6 +98,28 @@ def refuse(output: Path, source: str = "") -> None:
         raise ConfigError(f"--output {output} lies in the folder of a run; choose another place")
 
 
+def this_command() -> str:
+    """Return what was typed, to be pasted."""
+    return shlex.join(["lossbench", *sys.argv[1:]])
+
+
+def write(content: bytes, path: Path, called: str) -> None:
+    """Write a file in one step.
+
+    Args:
+        content: of the file.
+        path: made with its folders, or replaced.
+        called: what the message says of it.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    try:
+        folders.replace(path, content)
+    except OSError as error:
+        raise ConfigError(f"{called} cannot be written: {error.strerror}") from error
+
+
 def put(content: str | bytes, output: Path | None) -> None:
     """Print, or write to a file; bytes are for a file."""
     encoded = content.encode() if isinstance(content, str) else content
@@ -104,8 +127,5 @@ def put(content: str | bytes, output: Path | None) -> None:
         print(encoded.decode(), end="")
         return
     refuse(output)
-    try:
-        folders.replace(output, encoded)
-    except OSError as error:
-        raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from error
+    write(encoded, output, f"--output {output}")
     print(f"wrote {output}", file=sys.stderr)

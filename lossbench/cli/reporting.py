@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from lossbench.cli.options import Output, ResultsDir, Where, by_ending, names, put, terminal
+from lossbench.cli.options import Output, ResultsDir, Where, by_ending, names, put, terminal, this_command
 
 
 def report(
@@ -89,7 +88,7 @@ def report(
     if (format or by_ending(output)) == "html":
         from lossbench.report.page import page
 
-        put(page(table, store, command=shlex.join(["lossbench", *sys.argv[1:]]), messages=left_out), output)
+        put(page(table, store, command=this_command(), messages=left_out), output)
         return
     width, color = terminal(output)
     text = render(table, format or by_ending(output), width, color=color)

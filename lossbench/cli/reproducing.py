@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from lossbench import folders, stopping
-from lossbench.cli.interrupting import ended, this_command
-from lossbench.cli.options import ConfigDir, Overrides, ResultsDir
+from lossbench.cli.interrupting import ended
+from lossbench.cli.options import ConfigDir, Overrides, ResultsDir, this_command, write
 from lossbench.errors import ConfigError, RunError, WorkersError, one_line
 
 
@@ -80,7 +79,8 @@ def reproduce(
             for line in made.missing:
                 print(line, file=sys.stderr)
             written = pages.files(made, Store(results_dir))
-            _write(folder, written)
+            for file, content in written.items():
+                write(content, folder / file, str(folder / file))
     except (KeyboardInterrupt, WorkersError) as stopped:
         raise ended(stopped) from None
     except RunError as error:
@@ -89,11 +89,3 @@ def reproduce(
     print(f"wrote {folder / next(iter(written))}", file=sys.stderr)
     if made.contradicted or made.failed:
         raise typer.Exit(1)
-
-
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        try:
-            folders.replace(folder / name, content)
-        except OSError as error:
-            raise ConfigError(f"{folder / name} cannot be written: {error.strerror}") from error

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lossbench.errors import ConfigError, did_you_mean
+from lossbench.errors import ConfigError, check_names
 from lossbench.recipes.recipe import Claim, Conditions, Recipe
 from lossbench.report import drawing, figures, tabulate
 from lossbench.report.selection import meets
@@ -16,12 +16,8 @@ from lossbench.report.table import BESIDE
 from lossbench.settings import GIVEN, counts, flat, written
 
 Run = Mapping[str, Any]  # settings with dotted keys
-HARMLESS = (
-    "hydra",
-    "device",
-    "tracker",
-    "checkpoint_seconds",
-)  # what an override may be of, and leave a run what it is
+# What an override may be of, and leave a run what it is.
+HARMLESS = ("hydra", "device", "tracker", "checkpoint_seconds")
 TRAINING = ("dataset.", "model.", "optimizer.", "schedule.", "epochs", "batch_size", "keep", "device.precision")
 
 
@@ -82,10 +78,8 @@ def _check_names(metrics: Sequence[str], calibrations: Sequence[str]) -> None:
     from lossbench.calibration import CALIBRATIONS
     from lossbench.metrics import ALL
 
-    for kind, names, known in (("metric", metrics, {*ALL, *BESIDE}), ("calibration", calibrations, {*CALIBRATIONS})):
-        for name in names:
-            if name not in known:
-                raise ConfigError(f"no {kind} named {name!r}{did_you_mean(name, known)}")
+    check_names("no metric named", metrics, {*ALL, *BESIDE})
+    check_names("no calibration named", calibrations, CALIBRATIONS)
 
 
 def _check_trained(what: str, conditions: Sequence[str], runs: Sequence[Run]) -> None:
@@ -94,10 +88,7 @@ def _check_trained(what: str, conditions: Sequence[str], runs: Sequence[Run]) ->
 
 
 def _check_table(asked: Mapping[str, Any], runs: Sequence[Run]) -> None:
-    known = set(inspect.signature(tabulate).parameters) - {"frame", "store"}
-    for key in asked:
-        if key not in known:
-            raise ConfigError(f"report has no option {key!r}{did_you_mean(key, known)}")
+    check_names("report has no option", asked, {*inspect.signature(tabulate).parameters} - {"frame", "store"})
     _check_names([*asked.get("metrics", ()), *filter(None, [asked["select"]])], asked.get("calibrations", ()))
     for key in ("where", "baseline"):
         if key in asked:
@@ -108,10 +99,8 @@ def _check_figure(name: str, asked: Mapping[str, Any], runs: Sequence[Run]) -> N
     if Path(name).name != name:
         raise ConfigError(f"a figure's name is that of a file beside the table; got {name!r}")
     drawing.check_ending(Path(name))
-    known = {field.name for field in dataclasses.fields(figures.Request)} - {"sources"}
-    for key in asked:
-        if key not in {*known, "width"}:
-            raise ConfigError(f"{name} has no option {key!r}{did_you_mean(key, known)}")
+    known = {field.name for field in dataclasses.fields(figures.Request)} - {"sources"} | {"width"}
+    check_names(f"{name} has no option", asked, known)
     if asked.get("width", "page") not in drawing.WIDTHS:
         raise ConfigError(f"{name}: width is {' or '.join(drawing.WIDTHS)}; got {asked['width']!r}")
     figures.check(figures.Request(**{"kind": "", **{key: value for key, value in asked.items() if key != "width"}}))

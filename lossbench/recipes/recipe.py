@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from lossbench.catalogue import RECIPE, description
-from lossbench.errors import ConfigError, did_you_mean
+from lossbench.errors import ConfigError, check_names, did_you_mean
 from lossbench.report.table import metric_name, short_name
 
 FULL, QUICK = "full", "quick"  # scales
@@ -118,7 +118,7 @@ def _read(path: Path) -> Recipe | None:
 
 
 def _recipe(name: str, description: str, said: Mapping[str, Any]) -> Recipe:
-    _check_keys(said, KEYS)
+    check_names("no key", said, KEYS)
     for key in ("source", "claims"):
         if not said.get(key):
             raise ConfigError(f"a recipe must have {key}")
@@ -144,7 +144,7 @@ def _claims(said: Mapping[str, Any]) -> list[Claim]:
     """One claim; of an order, one for each two neighbours."""
     if "rising" in said or "falling" in said:
         (order,) = {"rising", "falling"} & {*said}
-        _check_keys(said, ("says", "metric", "calibration", order))
+        check_names("no key", said, ("says", "metric", "calibration", order))
         rows = [_conditions(row) for row in said[order]]
         if len(rows) < 2:
             raise ConfigError(f"{order} needs two rows or more; got {said[order]}")
@@ -166,7 +166,7 @@ def _claims(said: Mapping[str, Any]) -> list[Claim]:
 def _claim(said: Mapping[str, Any]) -> Claim:
     """Read one: where a number lies, or, with `than`, a difference or how many times one is the other."""
     regions = ("above", "below", "within", "times_above", "times_below")
-    _check_keys(said, ("says", "metric", "calibration", "of", "than", "published", *regions))
+    check_names("no key", said, ("says", "metric", "calibration", "of", "than", "published", *regions))
     of, than, published = _conditions(said["of"]), _conditions(said.get("than", ())), said.get("published")
     chosen = [key for key in regions if key in said]
     if len(chosen) != 1:
@@ -204,9 +204,3 @@ def _short(conditions: Conditions) -> str:
     """By the last words of their keys: `epsilon=0.1`."""
     pairs = (condition.partition("=") for condition in conditions)
     return " ".join(f"{short_name(key)}={value}" for key, _, value in pairs)
-
-
-def _check_keys(said: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in said:
-        if key not in known:
-            raise ConfigError(f"no key {key!r}{did_you_mean(key, known)}")

@@ -78,8 +78,9 @@ def reproduce(
 
     shorter = recipe.quick if scale == QUICK else ()
     altered = altering(overrides)
-    planned_runs, teachers = planned(recipe, [*shorter, *overrides], config_dir)
-    check(recipe, [*planned_runs, *teachers])
+    runs, teachers = planned(recipe, [*shorter, *overrides], config_dir)
+    everything = [*runs, *teachers]
+    check(recipe, everything)
     place = f"results_dir={in_hydras_grammar(str(results_dir))}"
     outcomes: list[Outcome] = []
     missing: dict[str, str] = {}  # why, by data set or part; "" for the runs that failed
@@ -123,7 +124,7 @@ def reproduce(
                 claim,
                 frame,
                 select=recipe.select,
-                expected=seeds(claim, [*planned_runs, *teachers]),
+                expected=seeds(claim, everything),
                 unlike=_unlike(scale, altered),
                 missing=_why(claim, recipe, missing),
             )
@@ -134,7 +135,7 @@ def reproduce(
         seconds=sum(environment["wall_seconds"] for environment in environments),
         versions=tuple(dict.fromkeys(map(_made_with, environments))),
         revisions=tuple(dict.fromkeys(filter(None, (environment.get("git_revision") for environment in environments)))),
-        shared=tuple(shared(planned_runs)),
+        shared=tuple(shared(runs)),
         altered=tuple(altered),
         failed=len(failed),
         missing=(*missing.values(), *(f"no features of {run_id}: {why}" for run_id, why in unseen.items())),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from lossbench import metrics as library
 from lossbench.calibration import CALIBRATIONS
-from lossbench.errors import ConfigError, RequestError, counted, did_you_mean
+from lossbench.errors import ConfigError, RequestError, check_names, counted
 from lossbench.identity import HELD
 from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
@@ -50,13 +50,6 @@ DEFAULT_METRICS = ("accuracy", "nll", "ece", "confidence_gap")
 # A teacher's id repeats its settings, which are compared one by one, and its seed, which is its student's.
 NOT_COMPARED = {"run", "split", "calibration", "seed", "teacher.id", *BESIDE, *UNKNOWN}
 NOT_COMPARED |= {"results_dir", *(f"dataset.{key}" for key in HELD)}
-NO_RUNS = "no finished runs; train some first: lossbench train loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
-
-
-def no_runs(store: Store) -> str:
-    """Say that a folder of results has none, and where it is not there."""
-    place = f"{store.runs.parent}, which is not there" if not store.runs.parent.is_dir() else str(store.runs)
-    return NO_RUNS.replace(";", f" in {place};", 1)
 
 
 def tabulate(
@@ -98,8 +91,8 @@ def tabulate(
         RequestError: if no run is left, or those left were measured with different options.
     """
     if frame.empty:
-        raise RequestError(NO_RUNS if store is None else no_runs(store))
-    _known("spread", [spread], SPREADS)
+        raise RequestError(_no_runs(store))
+    check_names("no spread named", [spread], SPREADS)
     shown = _metric_columns(metrics, calibrations, ranks, frame.columns)
     keys = [key for key in map(str, frame.columns) if compared(key)]
     frame, left_out = with_added(frame, keys)
@@ -190,10 +183,14 @@ def compared(key: str) -> bool:
     )
 
 
-def _known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"no {kind} named {name!r}{did_you_mean(name, known)}")
+def _no_runs(store: Store | None) -> str:
+    """That there are none, and where: in a folder of results, which may not be there."""
+    where = ""
+    if store is not None:
+        results = store.runs.parent
+        where = f" in {store.runs}" if results.is_dir() else f" in {results}, which is not there"
+    train = "lossbench train loss=label_smoothing loss.epsilon=0,0.1 'seed=range(3)'"
+    return f"no finished runs{where}; train some first: {train}"
 
 
 def _choice(
@@ -201,7 +198,7 @@ def _choice(
 ) -> Choice | None:
     if metric is None:
         return None
-    _known("metric", [metric], library.ALL)
+    check_names("no metric named", [metric], library.ALL)
     if split != "test":
         raise ConfigError(f"--select chooses on validation, so only --split test can judge what it chose; got {split}")
     return choose(
@@ -219,8 +216,8 @@ def _metric_columns(
     calibrations = list(dict.fromkeys(calibrations)) or DEFAULT_CALIBRATIONS
     known_metrics = {**{name: metric.better for name, metric in library.ALL.items()}, **dict.fromkeys(BESIDE)}
     known_metrics |= {name: better for name, (better, _) in UNKNOWN.items() if name in measured}
-    _known("calibration", calibrations, CALIBRATIONS)
-    _known("metric", [*(metrics or ()), *([ranks] if ranks else [])], known_metrics)
+    check_names("no calibration named", calibrations, CALIBRATIONS)
+    check_names("no metric named", [*(metrics or ()), *([ranks] if ranks else [])], known_metrics)
     first, *rest = calibrations
     if not metrics:
         pairs = [(name, first) for name in DEFAULT_METRICS] + [("ece", calibration) for calibration in rest]
