@@ -109,3 +109,28 @@ def macro_f1(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100)
     hits, predicted, there = read(logits, targets, ignore_index).per_class
     occurs = predicted + there > 0
     return float((2 * hits[occurs] / (predicted + there)[occurs]).mean())
+
+
+@metric(better="higher")
+def worst_class_accuracy(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -100) -> float:
+    """Lowest recall of a class that occurs among the targets: what a mean over classes may hide.
+
+        worst_class_accuracy = min over k with n_k > 0 of 1/n_k · Σ_{i: y_i = k} [argmax_j p_ij = k]
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; log-probabilities are valid logits.
+        targets: class indices in 0..K-1, integer [N] or [N, H, W].
+        ignore_index: targets of this value are left out.
+
+    Returns:
+        A share, 0..1.
+
+    Raises:
+        ShapeError: if the two do not fit together.
+        DataError: if a logit is not finite or a target is no class.
+
+    Source: Narasimhan and Menon 2021, "Training Over-parameterized Models with Non-decomposable Objectives", section 2.
+    """
+    hits, _, size = read(logits, targets, ignore_index).per_class
+    present = size > 0
+    return float((hits[present] / size[present]).min())

@@ -19,8 +19,10 @@ SAME_AFTER_TEMPERATURE = (
     "accuracy",
     "top5_accuracy",
     "balanced_accuracy",
+    "worst_class_accuracy",
     "macro_f1",
     "mean_iou",
+    "worst_class_iou",
     "dice_score",
     "pixel_accuracy",
 )

@@ -17,7 +17,8 @@ from lossbench.report.table import Cell, Column, Row, Table
 
 # What values of a metric lie between, where that is not all numbers; intervals by Student's t do not know.
 SHARES = (
-    *("accuracy", "top5_accuracy", "balanced_accuracy", "pixel_accuracy", "macro_f1", "mean_iou", "dice_score"),
+    *("accuracy", "top5_accuracy", "balanced_accuracy", "worst_class_accuracy", "pixel_accuracy"),
+    *("macro_f1", "mean_iou", "worst_class_iou", "dice_score"),
     *("ece", "mce", "rmsce", "smooth_ece", "adaptive_ece", "classwise_ece", "ks_error"),
     *("overconfidence_error", "underconfidence_error", "mean_confidence", "confidence_of_errors", "confident_errors"),
     *("aurc", "eaurc", "failure_auroc", "failure_fpr95"),

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, top_k_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score, top_k_accuracy_score
 
-from lossbench.metrics import accuracy, balanced_accuracy, macro_f1, top5_accuracy
+from lossbench.metrics import accuracy, balanced_accuracy, macro_f1, top5_accuracy, worst_class_accuracy
 
 # predictions 0 0 0 1
 LOGITS = [[2.0, 1.0], [2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]
@@ -19,6 +19,12 @@ def test_balanced_accuracy_gives_a_rare_class_the_same_say():
     logits = [[1.0, 0.0]] * 4
     assert balanced_accuracy(logits, [0, 0, 0, 1]) == 0.5
     assert accuracy(logits, [0, 0, 0, 1]) == 0.75
+
+
+def test_the_worst_class_is_the_one_of_the_lowest_recall_among_those_that_occur():
+    logits = [[2.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 2.0, 1.0]]
+    assert worst_class_accuracy(logits, [0, 1, 1, 1]) == pytest.approx(2 / 3)
+    assert worst_class_accuracy(logits, [0, 0, 1, 2]) == 0
 
 
 def test_balanced_accuracy_leaves_out_classes_that_do_not_occur():
@@ -40,6 +46,8 @@ def test_all_agree_with_scikit_learn(num_classes):
     assert accuracy(logits, targets) == pytest.approx(accuracy_score(targets, predictions), abs=1e-12)
     assert balanced_accuracy(logits, targets) == pytest.approx(balanced_accuracy_score(targets, predictions), abs=1e-12)
     assert macro_f1(logits, targets) == pytest.approx(f1_score(targets, predictions, average="macro"), abs=1e-12)
+    recalls = recall_score(targets, predictions, average=None)
+    assert worst_class_accuracy(logits, targets) == pytest.approx(recalls.min(), abs=1e-12)
     if num_classes > 5:
         expected = top_k_accuracy_score(targets, logits, k=5)
         assert top5_accuracy(logits, targets) == pytest.approx(expected, abs=1e-12)

@@ -42,6 +42,8 @@ def test_the_metrics_of_the_table_are_there_and_say_what_is_better():
         "accuracy": "higher",
         "top5_accuracy": "higher",
         "balanced_accuracy": "higher",
+        "worst_class_accuracy": "higher",
+        "worst_class_iou": "higher",
         "macro_f1": "higher",
         "nll": "lower",
         "brier_score": "lower",

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lossbench.metrics import accuracy, dice_score, mean_iou, pixel_accuracy
+from lossbench.metrics import accuracy, dice_score, mean_iou, pixel_accuracy, worst_class_iou
 from lossbench.metrics.segmentation import dice_per_class, iou_per_class
 
 # Ten pixels, targets and predictions of four classes:
@@ -25,6 +25,12 @@ def test_iou_and_dice_of_each_class_by_hand_and_nan_for_one_absent_from_both():
 def test_a_class_absent_from_both_is_left_out_of_the_mean():
     assert mean_iou(logits_of(PREDICTED), TARGETS) == pytest.approx((5 / 6 + 3 / 4) / 4)
     assert dice_score(logits_of(PREDICTED), TARGETS) == pytest.approx((10 / 11 + 6 / 7) / 4)
+
+
+def test_the_worst_class_is_one_that_occurs():
+    # Of the classes above 2 is missed, and without it 3, predicted where nothing of it is, would be the worst.
+    assert worst_class_iou(logits_of(PREDICTED), TARGETS) == 0
+    assert worst_class_iou(logits_of(PREDICTED), np.where(TARGETS == 2, -100, TARGETS)) == pytest.approx(3 / 4)
 
 
 def test_a_class_that_is_missed_counts_as_zero():
