@@ -5,7 +5,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY lossbench lossbench
 COPY hydra_plugins hydra_plugins
 COPY conf conf
-RUN pip install --no-cache-dir '.[joblib]'
+RUN pip install --no-cache-dir .
 RUN useradd --create-home user && mkdir results && chown user results
 USER user
 VOLUME /lossbench/results

@@ -14,7 +14,6 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 
 _PLUGINS = {
-    ("hydra/launcher", "joblib"): "'lossbench[joblib]'",
     ("hydra/launcher", "rq"): "hydra-rq-launcher",
     ("hydra/sweeper", "ax"): "hydra-ax-sweeper",
     ("hydra/sweeper", "nevergrad"): "hydra-nevergrad-sweeper",

@@ -71,8 +71,11 @@ TRAIN = [
     (["hydra.launcher._target_=os.system"], "hydra.launcher._target_=os.system is no launcher"),
     (["hydra.sweeper._target_=os.system"], "hydra.sweeper._target_=os.system is no sweeper"),
     (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "n_jobs must be a number of processes"),
-    (["hydra/launcher=joblib", "hydra.launcher.backend=nosuch"], "backend=nosuch: joblib's launcher trains in proc"),
-    (["hydra/launcher=joblib", "hydra.launcher.prefer=threads"], "prefer=threads: joblib's launcher trains in proc"),
+    (
+        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=some"],
+        "hydra.launcher.n_jobs must be a whole number; got 'some'",
+    ),
+    (["hydra/launcher=joblib", "hydra.launcher.backend=threading"], "hydra.launcher.backend"),
     (["hydra.job.chdir=true"], "hydra.job.chdir must be false"),
     (["hydra.searchpath=[file:///nowhere]"], "path=/nowhere is not available"),
     # interpolations that lead nowhere, or round and round

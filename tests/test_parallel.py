@@ -107,8 +107,8 @@ def test_workers_are_kept_from_run_to_run(lossbench: Lossbench, tmp_path: Path) 
 def test_a_launcher_that_cannot_be_imported_is_told_in_one_line(
     lossbench: Lossbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "hydra_plugins.hydra_joblib_launcher.joblib_launcher", None)
-    answer = lossbench("train", *SMALL)
+    monkeypatch.setitem(sys.modules, "hydra_plugins.nosuch", None)
+    answer = lossbench("train", *SMALL, "hydra.launcher._target_=hydra_plugins.nosuch.Launcher")
     assert answer.returncode == 2
     assert answer.stderr.startswith("lossbench: the plugin of hydra/launcher=joblib cannot be imported (ModuleNotFound")
     assert answer.stderr.count("\n") == 1

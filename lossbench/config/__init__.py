@@ -1,6 +1,6 @@
 """From what a user typed to the configuration of each run. Nothing else touches Hydra's internals."""
 
-from lossbench.config.jobs import Job, Plan, Task, returned
+from lossbench.config.jobs import Job, Plan, Task, import_from_here, returned
 from lossbench.config.planning import Session, session
 from lossbench.config.schema import GROUPS, VALUES, resolve
 from lossbench.identity import Config, identity, learns_new_classes, run_id, teacher_config
@@ -14,6 +14,7 @@ __all__ = [
     "Session",
     "Task",
     "identity",
+    "import_from_here",
     "learns_new_classes",
     "resolve",
     "returned",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +18,6 @@ from lossbench.errors import ConfigError
 from lossbench.explain import explained
 from lossbench.identity import Config
 from lossbench.search import Search
-from lossbench.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -73,19 +71,6 @@ def returned(overrides: Sequence[str], value: Any) -> JobReturn:
     packed = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
     packed.return_value = value
     return packed
-
-
-class UntilStopped(list[Sequence[str]]):
-    """The jobs of a sweep, of which joblib takes a few at a time: no more of them once the sweep is asked to stop."""
-
-    def __init__(self, jobs: Sequence[Sequence[str]], stop: Stop) -> None:
-        """Take them, and what remembers that the sweep is to stop."""
-        super().__init__(jobs)
-        self.stop = stop
-
-    def __iter__(self) -> Iterator[Sequence[str]]:
-        """Go on until then."""
-        return takewhile(lambda job: self.stop.error is None, super().__iter__())
 
 
 def workers(master: DictConfig, runs: int) -> int:

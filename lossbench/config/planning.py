@@ -9,9 +9,8 @@ from __future__ import annotations
 import importlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -31,20 +30,18 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins import lossbench_optuna, lossbench_ray, lossbench_submitit
+from hydra_plugins import lossbench_joblib, lossbench_optuna, lossbench_ray, lossbench_submitit
 from hydra_plugins._lossbench import SweepLauncher
-from lossbench import stopping
 from lossbench.catalogue import RECIPE, conf_dirs
-from lossbench.config.jobs import Job, Plan, Task, UntilStopped, import_from_here, workers
+from lossbench.config.jobs import Job, Plan, Task, import_from_here, workers
 from lossbench.config.overrides import MOST_RUNS, NESTED_GROUPS, check_size, interval, is_plain, translated
 from lossbench.config.schema import resolve
 from lossbench.domains import AT_LEAST_ONE
-from lossbench.errors import ConfigError, WorkersError
+from lossbench.errors import ConfigError
 from lossbench.explain import composing, explained
 from lossbench.identity import Config
 from lossbench.progress import Silent
 from lossbench.search import Launch, Search, Settings, Study
-from lossbench.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,7 @@ class Session:
 
     def _check_launcher(self, master: DictConfig, runs: int, configs: Sequence[Config]) -> None:
         """Let a launcher of our own refuse its settings before anything is written."""
-        if str(master.hydra.launcher._target_).startswith("hydra_plugins.lossbench_"):
+        if _is_ours(master):
             cast(SweepLauncher, self._launcher(master, lambda config: None)).check(runs, configs)
 
     def _launcher(self, master: DictConfig, task: Callable[[DictConfig], Any]) -> Launcher:
@@ -204,35 +201,43 @@ class Session:
 
         Raises:
             WorkersError: if a process that trains was killed.
+            KeyboardInterrupt: if this process is asked to stop.
         """
-        # Other launchers' processes are theirs to end.
-        joblib = str(plan.master.hydra.launcher._target_).endswith(".JoblibLauncher")
-        with explained(), stopping.passed_on() if joblib else nullcontext(Stop()) as stop:
-            try:
-                if plan.search is not None:
-                    return list(plan.search.train(self._launch(plan, task), display))
-                if plan.runs is None:
-                    translated = self._translate(overrides)
-                    batches = self.hydra.multirun("config", Job(task), translated, with_log_configuration=False)
-                    return [job.return_value for batch in batches or [] for job in batch]
-                planned = list(zip(plan.runs, plan.typed, strict=True)) if plan.in_process or plan.in_jobs else []
-                if str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
-                    return [task(settings, typed, 0) for settings, typed in planned]
-                by_overrides = dict(zip(map(tuple, plan.jobs), planned, strict=False))
-                launcher = self._launcher(plan.master, Job(task, by_overrides))
-                jobs = UntilStopped(plan.jobs, stop)
-                return [job.return_value for job in launcher.launch(jobs, initial_job_idx=0)]
-            except BrokenProcessPool as error:
-                raise WorkersError(
-                    "one of the processes that trained was killed, perhaps for lack of memory"
-                ) from error
+        with explained():
+            if plan.search is not None:
+                return list(plan.search.train(self._launch(plan, task), display))
+            if plan.runs is None:
+                translated = self._translate(overrides)
+                batches = self.hydra.multirun("config", Job(task), translated, with_log_configuration=False)
+                return [job.return_value for batch in batches or [] for job in batch]
+            planned = list(zip(plan.runs, plan.typed, strict=True))
+            if str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
+                return [task(settings, typed, 0) for settings, typed in planned]
+            return self._launched(plan.master, task, plan.jobs, planned)
 
     def _launch(self, plan: Plan, task: Task) -> Launch:
         """Return what trains the runs of a round of a search, given their overrides and how many came before."""
-        if not str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
-            launcher = self._launcher(plan.master, Job(task))
-            return lambda jobs, turn: [job.return_value for job in launcher.launch(jobs, initial_job_idx=turn)]
-        return lambda jobs, turn: [task(config, typed, 0) for config, typed in self._composed(plan.master, jobs)]
+
+        def launch(jobs: Sequence[Sequence[str]], turn: int) -> list[Any]:
+            composed = self._composed(plan.master, jobs)
+            if str(plan.master.hydra.launcher._target_).endswith(".BasicLauncher"):
+                return [task(config, typed, 0) for config, typed in composed]
+            return self._launched(plan.master, task, jobs, composed, turn)
+
+        return launch
+
+    def _launched(
+        self,
+        master: DictConfig,
+        task: Task,
+        jobs: Sequence[Sequence[str]],
+        composed: Iterable[tuple[Config, tuple[str, ...]]],
+        turn: int = 0,
+    ) -> list[Any]:
+        """Have a launcher call the task; others than ours send it to where they train, without what is composed."""
+        planned = dict(zip(map(tuple, jobs), composed, strict=True)) if _is_ours(master) else {}
+        launcher = self._launcher(master, Job(task, planned))
+        return [job.return_value for job in launcher.launch(jobs, initial_job_idx=turn)]
 
     def _translate(self, overrides: Sequence[str]) -> list[str]:
         """Put what a user types into Hydra's grammar.
@@ -263,6 +268,10 @@ def _is_there(config: DictConfig, key: str) -> bool:
     return isinstance(parent, DictConfig) and last in parent
 
 
+def _is_ours(master: DictConfig) -> bool:
+    return str(master.hydra.launcher._target_).startswith("hydra_plugins.lossbench_")
+
+
 def _check_plugins(master: DictConfig) -> None:
     """Refuse what Hydra would only refuse when it starts the sweep, or what would lead the runs astray."""
     for part in ("launcher", "sweeper"):
@@ -275,10 +284,6 @@ def _check_plugins(master: DictConfig) -> None:
             choice = master.hydra.runtime.choices.get(f"hydra/{part}")
             said = f"{type(error).__name__}: {error}"
             raise ConfigError(f"the plugin of hydra/{part}={choice} cannot be imported ({said})") from error
-    if str(master.hydra.launcher._target_).endswith(".JoblibLauncher"):
-        for key, used in (("backend", "loky"), ("prefer", "processes"), ("require", None)):  # whatever they say
-            if (asked := master.hydra.launcher.get(key)) not in (None, used):
-                raise ConfigError(f"hydra.launcher.{key}={asked}: joblib's launcher trains in processes of loky alone")
     most = master.hydra.launcher.get("max_runs")
     if isinstance(most, int) and most < 1:
         raise ConfigError(f"hydra.launcher.max_runs must lie in {AT_LEAST_ONE}, or be null; got {most}")
@@ -305,6 +310,7 @@ def session(config_dir: Path | None = None) -> Iterator[Session]:
         hydra_version.setbase("1.3")
         GlobalHydra.instance().clear()
         hydra = Hydra.create_main_hydra2("lossbench", create_config_search_path(str(ours)))
+        lossbench_joblib.store()
         lossbench_optuna.store()
         lossbench_ray.store()
         lossbench_submitit.store()  # after Hydra has asked all plugins for theirs

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias, cast
 from lossbench import checking, stopping
 from lossbench.config import Config, teacher_config
 from lossbench.errors import LossbenchError, counted
+from lossbench.launchers import worker
 from lossbench.launchers.ray_cluster import Settings, check_nodes, fits, gpus_of, nodes, there, why
 from lossbench.launchers.stacked import Task
 from lossbench.progress import Outcome, Silent
@@ -88,12 +88,9 @@ def _teachers(runs: Runs) -> Runs:
 
 
 def _train(task: Task, config: Config, overrides: tuple[str, ...], place: int, folder: str) -> Outcome:
-    """In a worker: train a run, from the folder where the sweep was asked for."""
+    """In a worker: answer what Ray stops it by, and train a run."""
     stopping.answer_again()
-    os.chdir(folder)
-    if folder not in sys.path:
-        sys.path.append(folder)  # for a function of the user's
-    return task(config, overrides, place)
+    return worker.train(task, config, overrides, place, folder)
 
 
 class _Round:
