@@ -43,6 +43,8 @@ ABBREVIATIONS = {
     "iou": "IoU",
     "auroc": "AUROC",
     "fpr95": "FPR95",
+    "ks": "KS",
+    "brier": "Brier",
 }
 
 # Numbers of a run beside its metrics, that a column can show.
