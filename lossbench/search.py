@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lossbench.domains import AT_LEAST_ONE
-from lossbench.errors import ConfigError, did_you_mean
+from lossbench.errors import ConfigError, check_names, did_you_mean
 from lossbench.progress import Outcome, Silent
 
 # The overrides of each run of a round, and how many runs came before → what came of each.
@@ -96,8 +96,7 @@ class Settings:
             )
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"hydra.sweeper.seed must lie in 0..4294967295; got {self.seed}")
-        if self.metric not in metrics.ALL:
-            raise ConfigError(f"no metric named '{self.metric}'{did_you_mean(self.metric, metrics.ALL)}")
+        check_names("no metric named", [self.metric], metrics.ALL)
         if metrics.ALL[self.metric].better is None:
             raise ConfigError(
                 f"{self.metric} does not say which of its values are better; search by another, such as nll"

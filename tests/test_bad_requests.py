@@ -77,6 +77,7 @@ TRAIN = [
     ),
     (["hydra/launcher=joblib", "hydra.launcher.backend=threading"], "hydra.launcher.backend"),
     (["hydra.job.chdir=true"], "hydra.job.chdir must be false"),
+    (["+hydra.job.env_set.SCALE=100"], "hydra.job.env_set has no effect"),
     (["hydra.searchpath=[file:///nowhere]"], "path=/nowhere is not available"),
     # interpolations that lead nowhere, or round and round
     (["loss.epsilon=${nothing}"], "loss.epsilon=${nothing} cannot be resolved: Interpolation key 'nothing' not found"),

@@ -17,6 +17,7 @@ import torch
 from support import Lossbench, compose
 
 from lossbench import run
+from lossbench.launchers import side_by_side
 from lossbench.store import Store
 
 SMALL = ("dataset=wine", "model=linear", "device=cpu", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -89,6 +90,17 @@ def test_workers_end_with_the_process_that_started_them(endless: tuple[subproces
     process, workers = endless
     process.kill()
     assert all_end(workers)
+
+
+@pytest.mark.parametrize(("n_jobs", "runs"), [(1, 3), (2, 1)])
+def test_where_one_process_is_enough_it_is_this_one_and_each_run_is_told_of_once(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_jobs: int, runs: int
+) -> None:
+    monkeypatch.delattr(side_by_side, "Parallel")
+    own = f"hydra.launcher.n_jobs={n_jobs}"
+    answer = lossbench("train", *SMALL[:-1], own, "epochs=1", f"seed=range({runs})", f"results_dir={tmp_path}")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count(": finished") == runs
 
 
 def test_workers_are_kept_from_run_to_run(lossbench: Lossbench, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """From what a user typed to the configuration of each run. Nothing else touches Hydra's internals."""
 
-from lossbench.config.jobs import Job, Plan, Task, import_from_here, returned
+from lossbench.config.jobs import Job, Plan, Task, import_from_here, returned, workers
 from lossbench.config.planning import Session, session
 from lossbench.config.schema import GROUPS, VALUES, resolve
 from lossbench.identity import Config, identity, learns_new_classes, run_id, teacher_config
@@ -21,4 +21,5 @@ __all__ = [
     "run_id",
     "session",
     "teacher_config",
+    "workers",
 ]

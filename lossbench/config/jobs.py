@@ -73,9 +73,16 @@ def returned(overrides: Sequence[str], value: Any) -> JobReturn:
     return packed
 
 
-def workers(master: DictConfig, runs: int) -> int:
-    """How many processes joblib's launcher starts; others that say `n_jobs` would mean the same."""
-    asked = master.hydra.launcher.get("n_jobs", 1)
+def workers(asked: int, runs: int) -> int:
+    """How many processes train side by side.
+
+    Args:
+        asked: `hydra.launcher.n_jobs`; -1 is one per core.
+        runs: that there are; each needs one process at most.
+
+    Raises:
+        ConfigError: if none is asked for.
+    """
     if asked == 1:
         return 1
     if asked == 0:

@@ -69,8 +69,9 @@ class Session:
                 with_log_configuration=False,
             )
         _check_plugins(master)
-        in_process = str(master.hydra.launcher._target_).endswith((".BasicLauncher", ".StackedLauncher"))
-        in_jobs = str(master.hydra.launcher._target_).endswith((".SubmititLauncher", ".RayLauncher"))
+        target = str(master.hydra.launcher._target_)
+        in_process = target.endswith((".BasicLauncher", ".StackedLauncher"))
+        in_jobs = target.endswith((".SubmititLauncher", ".RayLauncher"))
         searches = master.hydra.sweeper._target_ == lossbench_optuna.OptunaConf._target_
         if not (searches or master.hydra.sweeper._target_.endswith(".BasicSweeper")):
             self._check_launcher(master, 1, ())
@@ -87,7 +88,9 @@ class Session:
             composed = list(self._composed(master, jobs))
         runs, typed = [config for config, _ in composed], [overrides for _, overrides in composed]
         self._check_launcher(master, len(runs), runs)
-        return Plan(runs, master, in_process, in_jobs, jobs, typed, workers(master, len(runs)))
+        count = _workers(master, len(runs))
+        in_process = in_process or (target.endswith(".JoblibLauncher") and count == 1)
+        return Plan(runs, master, in_process, in_jobs, jobs, typed, count)
 
     def _plan_search(self, master: DictConfig, parsed: Sequence[Override], in_process: bool, in_jobs: bool) -> Plan:
         """Compose two points of every study: what holds at both ends of an interval is taken to hold between them."""
@@ -121,7 +124,7 @@ class Session:
         samples = [config for config, _ in self._composed(master, [*chain(*(study.samples() for study in studies))])]
         self._check_launcher(master, search.at_once, samples)
         return Plan(
-            None, master, in_process, in_jobs, workers=workers(master, search.at_once), samples=samples, search=search
+            None, master, in_process, in_jobs, workers=_workers(master, search.at_once), samples=samples, search=search
         )
 
     def completions(self, overrides: Sequence[str], begun: str) -> list[str]:
@@ -268,6 +271,11 @@ def _is_there(config: DictConfig, key: str) -> bool:
     return isinstance(parent, DictConfig) and last in parent
 
 
+def _workers(master: DictConfig, runs: int) -> int:
+    """Other launchers that say `n_jobs` mean the same by it as joblib's."""
+    return workers(master.hydra.launcher.get("n_jobs", 1), runs)
+
+
 def _is_ours(master: DictConfig) -> bool:
     return str(master.hydra.launcher._target_).startswith("hydra_plugins.lossbench_")
 
@@ -287,6 +295,8 @@ def _check_plugins(master: DictConfig) -> None:
     most = master.hydra.launcher.get("max_runs")
     if isinstance(most, int) and most < 1:
         raise ConfigError(f"hydra.launcher.max_runs must lie in {AT_LEAST_ONE}, or be null; got {most}")
+    if master.hydra.job.env_set:
+        raise ConfigError("hydra.job.env_set has no effect on lossbench: set such variables before it starts")
     if master.hydra.job.chdir:
         raise ConfigError("hydra.job.chdir must be false: results_dir, and paths of data, are relative to this folder")
 

@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from lossbench.catalogue import RECIPE
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
-from lossbench.errors import ConfigError, did_you_mean
+from lossbench.errors import ConfigError, check_names
 from lossbench.explain import explained
 from lossbench.identity import Config
 from lossbench.record import check_plain
@@ -84,9 +84,7 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
         check_plain(resolved)  # what is trained must be possible to read again
     except ValueError as error:
         raise ConfigError(f"the configuration holds {error}") from error
-    for key in resolved:
-        if key not in known:
-            raise ConfigError(f"no key '{key}'{did_you_mean(key, known)}")
+    check_names("no key", resolved, known)
     for group, choice in choices.items():
         node: Any = resolved
         for part in str(group).split("@")[-1].split("."):

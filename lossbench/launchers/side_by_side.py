@@ -10,7 +10,7 @@ from itertools import takewhile
 from joblib import Parallel, delayed
 
 from lossbench import stopping
-from lossbench.config import Config
+from lossbench.config import Config, workers
 from lossbench.errors import WorkersError
 from lossbench.launchers.stacked import Task
 from lossbench.launchers.worker import train
@@ -23,7 +23,7 @@ def train_sweep(runs: Sequence[tuple[Config, tuple[str, ...]]], task: Task, n_jo
     Args:
         runs: resolved configurations, each with the overrides that made it.
         task: trains one.
-        n_jobs: processes; -1 for one per core.
+        n_jobs: processes at most; -1 for one per core. A single one is this process.
 
     Returns:
         What came of each run, in order.
@@ -32,15 +32,18 @@ def train_sweep(runs: Sequence[tuple[Config, tuple[str, ...]]], task: Task, n_jo
         WorkersError: if one of the processes was killed.
         KeyboardInterrupt: if this process is asked to stop, when each of them has saved its run.
     """
-    # A few runs ahead are handed out; no more of them once the sweep is asked to stop.
+    count = workers(n_jobs, len(runs))
+    if count == 1:
+        return [task(config, overrides, place) for place, (config, overrides) in enumerate(runs)]
+    side_by_side = Parallel(count, backend="loky", batch_size=1, max_nbytes=None)
     folder = os.getcwd()
-    side_by_side = Parallel(n_jobs, backend="loky", batch_size=1, max_nbytes=None)
     with stopping.passed_on() as stop:
+        # A few runs ahead are handed out; no more of them once the sweep is asked to stop.
+        wanted = takewhile(lambda _: stop.error is None, enumerate(runs))
         try:
             return list(
                 side_by_side(
-                    delayed(train)(task, config, overrides, place, folder)
-                    for place, (config, overrides) in takewhile(lambda _: stop.error is None, enumerate(runs))
+                    delayed(train)(task, config, overrides, place, folder) for place, (config, overrides) in wanted
                 )
             )
         except BrokenProcessPool as error:

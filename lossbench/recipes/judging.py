@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lossbench.errors import ConfigError, RequestError
+from lossbench.metrics import ALL
 from lossbench.recipes.recipe import FAILS, HOLDS, OPEN, Claim, Conditions
 from lossbench.report import tabulate
 from lossbench.report.comparison import paired_places
@@ -68,7 +69,8 @@ def judge(
     if claim.ratio and not np.isfinite(sample).all():
         return Finding(claim, OPEN, f"{name} that is not above zero has no ratio", n=len(sample))
     if any(np.isnan([row.cells[0].values for row in table.rows]).all() for table in found):
-        return Finding(claim, OPEN, f"these runs have no {name}")
+        computes = ": lossbench evaluate computes it" if claim.metric in ALL else ""
+        return Finding(claim, OPEN, f"these runs have no {name}{computes}")
     mean, (low, high) = float(sample.mean()) if len(sample) else math.nan, t_interval(sample)
     p = bounds_p(sample, *((_log(claim.low), _log(claim.high)) if claim.ratio else (claim.low, claim.high)))
     if claim.ratio:
@@ -77,7 +79,9 @@ def judge(
     if claim.published is not None and unlike:
         verdict, why = OPEN, unlike
     elif len(sample) < expected:
-        verdict, why = OPEN, "; ".join(filter(None, [f"{len(sample)} of {expected} seeds", missing]))
+        lacking = any(np.isnan(row.cells[0].values).any() for table in found for row in table.rows)
+        seeds = f"{len(sample)} of {expected} seeds{f' have {name}' if lacking else ''}"
+        verdict, why = OPEN, "; ".join(filter(None, [seeds, missing]))
     return Finding(claim, verdict, why, len(sample), mean, low, high, p)
 
 

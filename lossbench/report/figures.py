@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lossbench import predictions
-from lossbench.errors import ConfigError, RequestError, did_you_mean
+from lossbench.errors import ConfigError, RequestError, check_names
 from lossbench.report import charts, example_charts, pictures, series, trends
 from lossbench.report.grouping import DEFAULT_CALIBRATIONS, tabulate
 from lossbench.report.notation import heading, title
@@ -64,8 +64,7 @@ def check(request: Request) -> None:
     Raises:
         ConfigError: for another kind, or an option that the kind has no use for.
     """
-    if request.kind not in KINDS:
-        raise ConfigError(f"no figure named {request.kind!r}{did_you_mean(request.kind, KINDS)}")
+    check_names("no figure named", [request.kind], KINDS)
     _, known = KINDS[request.kind]
     # Predictions are kept of test and validation, features of test and train.
     if request.split == ("val" if request.kind == "features" else "train") and "split" in known:

@@ -73,8 +73,10 @@ def _of_metrics(rows: Sequence[Row], shown: Sequence[MetricColumn], options: Map
         left_out = total - sum(row.cells[i].n for row in rows)
         if left_out:
             name = metric_name(column.metric, column.calibration)
-            keeps = "; lossbench evaluate --pictures keeps it" if column.metric in TIGHTNESS else ""
-            notes.append(f"{name}: no value in {left_out} of {counted(total, 'run')}, left out of the mean{keeps}.")
+            how = "; lossbench evaluate --pictures keeps it" if column.metric in TIGHTNESS else ""
+            if column.metric in library.ALL and not any(row.cells[i].n for row in rows):
+                how = "; lossbench evaluate computes it for runs of an earlier version"
+            notes.append(f"{name}: no value in {left_out} of {counted(total, 'run')}, left out of the mean{how}.")
     return notes
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What a results folder costs by the run: to look for one, to claim one, to list them all.
+"""What a results folder costs: to look for a run, to claim one, to list them all.
 
     .venv/bin/python scripts/bench/store.py                    # results/bench/store/table.md
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import platform
+import shlex
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -51,8 +53,8 @@ def main() -> None:
             for number in range(runs):
                 (store.runs / f"run-{number}").mkdir(parents=True)
             ways: dict[str, tuple[Callable[[int], object], int]] = {
-                "is it finished": (lambda number, store=store: store.finished(f"run-{number}"), CALLS),  # type: ignore[misc]
-                "a claim, and its end": (lambda number, store=store: claim(store, number), CALLS),  # type: ignore[misc]
+                "is it finished": (lambda number, store=store: store.finished(f"run-{number}"), min(runs, CALLS)),  # type: ignore[misc]
+                "a claim, and its end": (lambda number, store=store: claim(store, number), min(runs, CALLS)),  # type: ignore[misc]
                 "all ids": (lambda _, store=store: store.run_ids(), 1),  # type: ignore[misc]
             }
             for name, (call, calls) in ways.items():
@@ -61,8 +63,9 @@ def main() -> None:
                 spread = f"{statistics.median(times):,.0f} ({min(times):,.0f}–{max(times):,.0f})"
                 lines.append(f"| {runs:,} | {name} | {spread} |")
                 print(lines[-1], flush=True)
+    command = shlex.join(["python", "scripts/bench/store.py", *sys.argv[1:]])
     table = [
-        "# What a results folder costs by the run", "", "```sh\npython scripts/bench/store.py\n```", "",
+        "# What a results folder costs", "", f"```sh\n{command}\n```", "",
         f"Microseconds of the processor: median (least–largest) of {asked.rounds} rounds. Python "
         f"{platform.python_version()}, {platform.system()}, {platform.machine()}.", "",
         "| runs in the folder | what | µs |", "|---:|---|---:|", *lines,

@@ -1,4 +1,4 @@
-"""accuracy, top5_accuracy, balanced_accuracy and macro_f1 by hand and against scikit-learn."""
+"""accuracy, top5_accuracy, balanced_accuracy, worst_class_accuracy and macro_f1 by hand and against scikit-learn."""
 
 import numpy as np
 import pytest
