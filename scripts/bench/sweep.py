@@ -44,6 +44,7 @@ class Sweep:
     epochs: int
     batch_size: int
     overrides: tuple[str, ...]
+    ways: tuple[str, ...] = WAYS
 
     @property
     def runs(self) -> int:
@@ -62,7 +63,8 @@ class Sweep:
 
 SWEEPS = {
     "digits": Sweep((0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5), 5, 20, 64, ("dataset=digits", "model=mlp")),
-    "fashion_mnist": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, ("dataset=fashion_mnist", "model=cnn")),
+    # Its convolutions are not stacked on a CPU, but trained one after another.
+    "fashion_mnist": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, ("dataset=fashion_mnist", "model=cnn"), WAYS[:3]),
 }
 
 
@@ -157,7 +159,7 @@ def main() -> None:
         sweep = SWEEPS[name]
         for number in range(1, arguments.rounds + 1):
             load = os.getloadavg()[0]
-            for way in arguments.ways:
+            for way in [way for way in sweep.ways if way in arguments.ways]:
                 shell = way == "shell loop"
                 seconds = (
                     shell_loop(name, sweep, arguments.loop, arguments.fashion_mnist) if shell else lossbench(sweep, way)
