@@ -71,6 +71,7 @@ TRAIN = [
     (["hydra.launcher._target_=os.system"], "hydra.launcher._target_=os.system is no launcher"),
     (["hydra.sweeper._target_=os.system"], "hydra.sweeper._target_=os.system is no sweeper"),
     (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "n_jobs must be a number of processes"),
+    (["hydra/launcher=joblib", "hydra.launcher.n_jobs=-2"], "n_jobs must be a number of processes"),
     (
         ["hydra/launcher=joblib", "hydra.launcher.n_jobs=some"],
         "hydra.launcher.n_jobs must be a whole number; got 'some'",

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -114,6 +114,23 @@ def test_workers_are_kept_from_run_to_run(lossbench: Lossbench, tmp_path: Path) 
     before = set(get_reusable_executor(max_workers=2, reuse=True)._processes)
     assert lossbench("train", *SMALL, "epochs=2", "seed=range(6)", "-q", f"results_dir={tmp_path}").returncode == 0
     assert set(get_reusable_executor(max_workers=2, reuse=True)._processes) == before
+
+
+class Growing:
+    """A task that keeps 400 MB more each time, as a worker keeps data sets."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def __call__(self, config: Any, overrides: tuple[str, ...], turn: int) -> Any:
+        self.kept.append(torch.ones(100_000_000))
+        time.sleep(1.1)  # loky looks no more often than once a second
+        return os.getpid()
+
+
+def test_a_worker_that_grows_is_kept() -> None:
+    pytest.importorskip("psutil")  # without which loky does not look
+    processes = side_by_side.train_sweep([({}, ())] * 6, cast(Any, Growing()), 2)
+    assert len(set(processes)) == 2
 
 
 def test_a_launcher_that_cannot_be_imported_is_told_in_one_line(

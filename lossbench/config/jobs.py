@@ -85,8 +85,8 @@ def workers(asked: int, runs: int) -> int:
     """
     if asked == 1:
         return 1
-    if asked == 0:
-        raise ConfigError("hydra.launcher.n_jobs must be a number of processes, or -1 for one per core; got 0")
+    if asked < 1 and asked != -1:
+        raise ConfigError(f"hydra.launcher.n_jobs must be a number of processes, or -1 for one per core; got {asked}")
     from joblib import effective_n_jobs
 
     return min(int(effective_n_jobs(asked)), runs)

@@ -8,12 +8,13 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import takewhile
 
 from joblib import Parallel, delayed
+from joblib.externals.loky import process_executor
 
 from lossbench import stopping
 from lossbench.config import Config, workers
 from lossbench.errors import WorkersError
+from lossbench.launchers import worker
 from lossbench.launchers.stacked import Task
-from lossbench.launchers.worker import train
 from lossbench.progress import Outcome
 
 
@@ -43,8 +44,18 @@ def train_sweep(runs: Sequence[tuple[Config, tuple[str, ...]]], task: Task, n_jo
         try:
             return list(
                 side_by_side(
-                    delayed(train)(task, config, overrides, place, folder) for place, (config, overrides) in wanted
+                    delayed(_train)(task, config, overrides, place, folder) for place, (config, overrides) in wanted
                 )
             )
         except BrokenProcessPool as error:
             raise WorkersError("one of the processes that trained was killed, perhaps for lack of memory") from error
+
+
+def _train(task: Task, config: Config, overrides: tuple[str, ...], place: int, folder: str) -> Outcome:
+    """In a worker: train a run.
+
+    Where psutil is installed, loky replaces a worker that has grown by 300 MB, torch and all, with a warning, or waits
+    without end for one. A worker that keeps a data set and its caches has not leaked.
+    """
+    process_executor._USE_PSUTIL = False
+    return worker.train(task, config, overrides, place, folder)

@@ -69,7 +69,7 @@ def judge(
     if claim.ratio and not np.isfinite(sample).all():
         return Finding(claim, OPEN, f"{name} that is not above zero has no ratio", n=len(sample))
     if any(np.isnan([row.cells[0].values for row in table.rows]).all() for table in found):
-        computes = ": lossbench evaluate computes it" if claim.metric in ALL else ""
+        computes = "; of runs of an earlier version lossbench evaluate computes it" if claim.metric in ALL else ""
         return Finding(claim, OPEN, f"these runs have no {name}{computes}")
     mean, (low, high) = float(sample.mean()) if len(sample) else math.nan, t_interval(sample)
     p = bounds_p(sample, *((_log(claim.low), _log(claim.high)) if claim.ratio else (claim.low, claim.high)))

@@ -42,6 +42,8 @@ def for_terminal(reproduction: Reproduction, columns: int) -> str:
         lines += [f"  {line}", *folded(f"({finding.why})", columns, "    ")] if finding.why else [f"  {line}"]
     lines.insert(2, f"  {body[0]}")
     lines += ["", *folded(_summary(reproduction), columns)]
+    if reproduction.scale == QUICK:
+        lines += folded("Quick scale, fewer epochs or seeds than the recipe's: a first look and no answer.", columns)
     return "\n".join(lines) + "\n"
 
 

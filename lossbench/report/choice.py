@@ -54,6 +54,7 @@ def choose(frame: pd.DataFrame, metric: str, better: str | None, calibration: st
         for record in sorted(records, key=lambda record: [order(value(record[key])) for key in swept]):
             by_seed.setdefault(value(record["seed"]), []).append(record)
         seeds: dict[str, list[str]] = {}
+        tied = []
         for seed, candidates in sorted(by_seed.items(), key=lambda item: order(item[0])):
             judged = [record for record in candidates if not pd.isna(record[metric])]
             if not judged:
@@ -62,12 +63,16 @@ def choose(frame: pd.DataFrame, metric: str, better: str | None, calibration: st
             best = min(judged, key=lambda record: badness(record[metric], better))  # the first of equals
             settings = {key: value(best[key]) for key in swept}
             picked[str(best["run"])] = settings
+            if sum(record[metric] == best[metric] for record in judged) > 1:
+                tied.append(written(seed))
             text = ", ".join(f"{short_name(key)}={written(settings[key])}" for key in swept)
             seeds.setdefault(text, []).append(written(seed))
         if swept:
             counts = sorted({len(candidates) for candidates in by_seed.values()})
             of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
             choices = ", ".join(f"{text} (seed{'s'[: len(of) > 1]} {', '.join(of)})" for text, of in seeds.items())
+            if tied:
+                choices += f"; equals on validation for seed{'s'[: len(tied) > 1]} {', '.join(tied)}: the first of them"
             notes.append((group, f"of {of} settings: {choices}"))
     return Choice(picked, (_note(metric_name(metric, judged_by), given, notes, groups),) if notes else ())
 

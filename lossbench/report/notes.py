@@ -74,8 +74,6 @@ def _of_metrics(rows: Sequence[Row], shown: Sequence[MetricColumn], options: Map
         if left_out:
             name = metric_name(column.metric, column.calibration)
             how = "; lossbench evaluate --pictures keeps it" if column.metric in TIGHTNESS else ""
-            if column.metric in library.ALL and not any(row.cells[i].n for row in rows):
-                how = "; lossbench evaluate computes it for runs of an earlier version"
             notes.append(f"{name}: no value in {left_out} of {counted(total, 'run')}, left out of the mean{how}.")
     return notes
 

@@ -109,9 +109,8 @@ def test_a_claim_whose_runs_are_not_all_there_is_not_judged_by_those_that_did_we
     lost = frame(*(run("label_smoothing", seed, ece=value) for seed, value in enumerate((0.1, 0.12, 0.14, math.nan))))
     assert judge(Claim("", "ece", SMOOTHED, low=0.0), lost, expected=4).why == "3 of 4 seeds have ECE"
     none = frame(*(run("label_smoothing", seed, ece=math.nan) for seed in range(3)))
-    assert (
-        judge(Claim("", "ece", SMOOTHED, low=0.0), none).why == "these runs have no ECE: lossbench evaluate computes it"
-    )
+    why = judge(Claim("", "ece", SMOOTHED, low=0.0), none).why
+    assert why == "these runs have no ECE; of runs of an earlier version lossbench evaluate computes it"
 
 
 def test_an_infinite_value_is_no_want_of_spread() -> None:

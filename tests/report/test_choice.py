@@ -49,6 +49,13 @@ def test_the_table_has_one_row_per_loss_and_says_what_was_picked(sweep):
     assert [row["picked"] for row in rows] == ["{}", '{"0": {"loss.epsilon": 0.1}, "1": {"loss.epsilon": 0.2}}']
 
 
+def test_of_equals_on_validation_the_first_is_taken_and_said(run, frame):
+    runs = [run("ls", seed, loss__epsilon=e, val={"nll": 0.3 + seed * e}) for seed in (0, 1) for e in (0.2, 0.1)]
+    (note,) = (note for note in tabulate(frame(*runs), **NLL, select="nll").notes if note.startswith("Picked"))
+    equals = "equals on validation for seed 0: the first of them"
+    assert note == f"Picked for each seed by NLL on validation: of 2 settings: epsilon=0.1 (seeds 0, 1); {equals}."
+
+
 def test_a_setting_that_only_one_loss_sweeps_reads_picked_in_its_column(run, frame):
     runs = [run("a", optimizer__rate=0.1)] + [run("b", optimizer__rate=rate) for rate in (0.1, 0.2)]
     table = tabulate(frame(*runs), select="nll")
