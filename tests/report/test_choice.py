@@ -95,7 +95,7 @@ def test_each_dataset_and_model_picks_for_itself(run, frame):
 def test_seeds_with_unequal_choice_are_said_so(run, frame):
     runs = [run("ls", 0, loss__epsilon=0.1), run("ls", 1, loss__epsilon=0.1), run("ls", 1, loss__epsilon=0.2)]
     (note,) = (note for note in tabulate(frame(*runs), select="nll").notes if note.startswith("Picked"))
-    assert "of 1 to 2 settings: epsilon=0.1 (seeds 0, 1)." in note
+    assert "of 1 to 2 settings: epsilon=0.1 (seeds 0, 1); equals on validation for seed 1: the first of them." in note
 
 
 def test_precision_and_the_version_of_ones_own_code_are_not_picked(run, frame):
