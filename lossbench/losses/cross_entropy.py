@@ -11,7 +11,7 @@ from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.log_probs import LogProbs, falls, log_probs
+from lossbench.losses.log_probs import falls, log_probs
 from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled
 
 
@@ -77,7 +77,7 @@ def cross_entropy(
         # mlp's step.
         return _of_indices(logits, targets, epsilon, temperature, ignore_index)
     log_p = log_probs(logits, targets, ignore_index, scale=1 / temperature)
-    losses = smoothed_cross_entropy(log_p, logits, epsilon, prior, temperature)
+    losses = smoothed_cross_entropy(log_p.target, log_p.total, logits, epsilon, prior, temperature)
     weights = None if class_weights is None else weights_of_targets(class_weights, logits, targets, ignore_index)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights, weights)
 
@@ -98,7 +98,8 @@ def _of_indices(
 
 
 def smoothed_cross_entropy(
-    log_p: LogProbs,
+    of_target: Tensor,
+    of_all: Tensor,
     logits: Tensor,
     epsilon: float | Tensor,
     prior: Tensor | list[float] | str | None,
@@ -107,21 +108,22 @@ def smoothed_cross_entropy(
     """Return (1 - ε) · H(t, p) + ε · H(u, p) of each position, [N] or [N, H, W].
 
     Args:
-        log_p: of softmax(z / T).
+        of_target: Σ_k t_k log p_k at p = softmax(z / T), [N] or [N, H, W].
+        of_all: Σ_k log p_k.
         logits: z.
         epsilon: ε.
         prior: u; None is uniform.
         temperature: T.
     """
     if prior is None:
-        prior_term = -log_p.total / logits.shape[1]
+        prior_term = -of_all / logits.shape[1]
     else:
         u = per_class("prior", prior, logits)
         # Σ_k u_k log p_k by its difference from the uniform one, in which log Σ exp z is not needed. A product and a
         # sum rather than matmul or einsum, which autocast would run in half precision.
         difference = ((u - u.mean()) * falls(logits)).sum(1) / temperature
-        prior_term = -u.sum() * log_p.total / logits.shape[1] - difference
-    return (epsilon - 1) * log_p.target + epsilon * prior_term
+        prior_term = -u.sum() * of_all / logits.shape[1] - difference
+    return (epsilon - 1) * of_target + epsilon * prior_term
 
 
 def weights_of_targets(

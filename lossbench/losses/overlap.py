@@ -13,9 +13,8 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import smoothed_cross_entropy, weights_of_targets
 from lossbench.losses.link import link
-from lossbench.losses.log_probs import log_probs
 from lossbench.losses.regions import Regions, regions
-from lossbench.losses.targets import at_least_float32, mean_over_labelled, weighted_mean
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, weighted_mean
 
 
 @claim(shift_invariant=True, soft_targets=True)
@@ -202,9 +201,15 @@ def dice_cross_entropy(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    log_p = log_probs(logits, targets, ignore_index, scale=1 / temperature)
-    overlap_term = _dice(regions(log_p.probs, targets, over, include_absent, ignore_index, squared=squared), smooth)
-    losses = smoothed_cross_entropy(log_p, logits, epsilon, prior, temperature)
+    # Written out, not by `log_probs`: of few classes, passes over memory cost less than what these would save.
+    is_plain = not isinstance(temperature, Tensor) and temperature == 1
+    log_p = F.log_softmax(logits if is_plain else logits / temperature, dim=1)
+    overlap_term = _dice(regions(log_p.exp(), targets, over, include_absent, ignore_index, squared=squared), smooth)
+    of_target = at_target(log_p, targets, ignore_index)
+    if isinstance(epsilon, Tensor) or epsilon > 0:
+        losses = smoothed_cross_entropy(of_target, log_p.sum(1), logits, epsilon, prior, temperature)
+    else:
+        losses = -of_target
     weights = None if class_weights is None else weights_of_targets(class_weights, logits, targets, ignore_index)
     entropy_term = mean_over_labelled(losses, targets, ignore_index, class_weights=weights)
     return dice_weight * overlap_term + cross_entropy_weight * entropy_term

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from lossbench.losses.targets import as_probabilities, is_labelled
+from lossbench.losses.targets import as_probabilities, where_labelled
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,15 @@ def regions(
         squared: Σ p² and Σ g² as the sizes predicted and actual.
     """
     num_pixels = math.prod(probs.shape[2:])
-    labelled = is_labelled(targets, ignore_index)
+    labelled = where_labelled(targets, probs.shape[1], ignore_index)
     goal = as_probabilities(targets, probs, labelled).reshape(*probs.shape[:2], num_pixels)
     probs = probs.reshape(*probs.shape[:2], num_pixels)
-    labelled = labelled.to(probs.dtype).reshape(len(probs), 1, num_pixels)
-
     scope = (0, 2) if over == "batch" else (2,)
     overlap, actual = (probs * goal).sum(scope), goal.sum(scope)
-    counted = ((labelled.sum(scope) if include_absent else actual) > 0).to(probs.dtype).expand_as(overlap)
+    some = actual.sum(-1, keepdim=True).expand_as(actual) if include_absent else actual
+    counted = (some > 0).to(probs.dtype)
     if squared:
-        return Regions(overlap, (probs.square() * labelled).sum(scope), goal.square().sum(scope), counted)
-    return Regions(overlap, (probs * labelled).sum(scope), actual, counted)
+        probs, actual = probs.square(), goal.square().sum(scope)
+    if labelled is not None:
+        probs = probs * labelled.to(probs.dtype).reshape(len(probs), 1, num_pixels)
+    return Regions(overlap, probs.sum(scope), actual, counted)

@@ -37,19 +37,48 @@ def is_labelled(targets: Tensor, ignore_index: int) -> Tensor:
     return targets != ignore_index
 
 
-def as_probabilities(targets: Tensor, probs: Tensor, labelled: Tensor) -> Tensor:
+def where_labelled(targets: Tensor, num_classes: int, ignore_index: int) -> Tensor | None:
+    """Return `is_labelled`, or None where every position is known to have one of the K labels.
+
+    That is known of probabilities, and on a CPU it can be asked: on a GPU every step would wait for the answer, and
+    under `torch.func.vmap` nothing can be asked.
+
+    Args:
+        targets: class indices, int64 [N] or [N, H, W], or probabilities [N, K] or [N, K, H, W].
+        num_classes: K.
+        ignore_index: the index that marks a position to leave out.
+    """
+    if targets.is_floating_point():
+        return None
+    if targets.device.type == "cpu" and targets.numel() and not 0 <= ignore_index < num_classes:
+        low, high = targets.aminmax()
+        try:
+            if low >= 0 and high < num_classes:
+                return None
+        except RuntimeError:  # the targets of many models at once
+            pass
+    return is_labelled(targets, ignore_index)
+
+
+def as_probabilities(targets: Tensor, probs: Tensor, labelled: Tensor | None) -> Tensor:
     """Write the targets as probabilities; an ignored position is zero in every class.
 
     Args:
         targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like `probs`.
         probs: [N, K] or [N, K, H, W]; gives shape, device and dtype.
-        labelled: which positions are not ignored, bool [N] or [N, H, W].
+        labelled: which positions are not ignored, bool [N] or [N, H, W]; None from `where_labelled`.
 
     Returns:
         [N, K] or [N, K, H, W].
     """
     if targets.is_floating_point():
         return targets.to(probs)
+    if labelled is None:
+        classes = torch.arange(probs.shape[1], dtype=probs.dtype).reshape(-1, *(1 for _ in probs.shape[2:]))
+        # Into numbers at once: as booleans, and then as numbers, it takes ten times as long. Not `empty_like`, which
+        # under vmap would be a tensor for each model.
+        goal = torch.empty_strided(probs.shape, probs.stride(), dtype=probs.dtype)
+        return torch.eq(targets.to(probs.dtype).unsqueeze(1), classes, out=goal)
     indices = targets.where(labelled, 0)  # any valid index will do: what is written there is zero
     return torch.zeros_like(probs).scatter(1, indices.unsqueeze(1), labelled.to(probs.dtype).unsqueeze(1))
 

@@ -177,3 +177,16 @@ def test_all_ignored_is_zero_in_generalized_dice_too(over, include_absent):
     value.backward()
     assert value.item() == 0.0
     assert torch.equal(logits.grad, torch.zeros_like(LOGITS))
+
+
+@pytest.mark.parametrize("loss", [dice, generalized_dice, log_cosh_dice, dice_cross_entropy])
+def test_a_class_can_be_ignored_by_its_number(loss):
+    marked = TARGETS.where(TARGETS != 1, 9)
+    torch.testing.assert_close(loss(LOGITS, TARGETS, ignore_index=1), loss(LOGITS, marked, ignore_index=9))
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+@pytest.mark.parametrize("loss", [dice, generalized_dice, log_cosh_dice, dice_cross_entropy])
+def test_a_label_of_no_class_is_an_error(loss, label):
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        loss(LOGITS, torch.full_like(TARGETS, label))
