@@ -12,6 +12,7 @@ from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
+from lossbench.losses.parts import in_parts
 from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled, mean_over_labelled
 
 
@@ -80,13 +81,7 @@ class _BinaryTerms(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        # -log(1 - σ(z)) = max(z, 0) - log(1 - σ(-|z|)): torch's own softplus and logsigmoid take twice as long.
-        probs = torch.sigmoid(logits)
-        log_rest = torch.minimum(probs, 1 - probs).neg_().log1p_()
-        label = logits.gather(1, labels)
-        no = logits.clamp(min=0).sub_(log_rest)
-        no = no.scatter_add_(1, labels, -no.gather(1, labels)).sum(1)
-        return -F.logsigmoid(label).squeeze(1), no, label.squeeze(1), logits.sum(1)
+        return in_parts(_binary_terms, logits, labels)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
@@ -94,8 +89,22 @@ class _BinaryTerms(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        logits, labels = ctx.saved_tensors
-        of_yes, of_no, of_label, of_total = (gradient.unsqueeze(1) for gradient in gradients)
-        label = torch.sigmoid(logits.gather(1, labels))
-        gradient = (torch.sigmoid(logits) * of_no).add_(of_total)
-        return gradient.scatter_add_(1, labels, of_label - of_no * label - of_yes * (1 - label)), None
+        (of_logits,) = in_parts(_of_logits, *ctx.saved_tensors, *gradients)
+        return of_logits, None
+
+
+def _binary_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    # -log(1 - σ(z)) = max(z, 0) + log(1 + exp(-|z|)): torch's own softplus and logsigmoid take longer.
+    no = logits.abs().neg_().exp_().log1p_().add_(F.relu(logits))
+    no = no.scatter_add_(1, labels, -no.gather(1, labels)).sum(1)
+    label = logits.gather(1, labels)
+    return -F.logsigmoid(label).squeeze(1), no, label.squeeze(1), logits.sum(1)
+
+
+def _of_logits(
+    logits: Tensor, labels: Tensor, of_yes: Tensor, of_no: Tensor, of_label: Tensor, of_total: Tensor
+) -> tuple[Tensor]:
+    of_yes, of_no, of_label, of_total = (gradient.unsqueeze(1) for gradient in (of_yes, of_no, of_label, of_total))
+    label = torch.sigmoid(logits.gather(1, labels))
+    gradient = (torch.sigmoid(logits) * of_no).add_(of_total)
+    return (gradient.scatter_add_(1, labels, of_label - of_no * label - of_yes * (1 - label)),)

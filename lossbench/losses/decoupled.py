@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
-from lossbench.losses.log_probs import falls, log_probs
+from lossbench.losses.divergence import decoupled_divergence
+from lossbench.losses.parts import with_gradient
 from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled
 
 
@@ -62,25 +62,10 @@ def decoupled_distillation(
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
     check_teacher(logits, teacher_logits)
-    student = falls(at_least_float32(logits))
-    teacher = falls(teacher_logits.detach().to(student.dtype))
-    labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
-    # Without the label: a finite number for minus infinity, as 0 · ∞ would be nan.
-    others = log_probs(teacher.scatter(1, labels, -1e30), scale=1 / temperature, entropy=True)
-    log_q = log_probs(student.scatter(1, labels, -1e30), others.probs, scale=1 / temperature)
-    log_pt, log_rest_t = _target_or_not(teacher, labels, temperature, others.log_partition)
-    log_p, log_rest = _target_or_not(student, labels, temperature, log_q.log_partition)
-    target_part = log_pt.exp() * (log_pt - log_p) + log_rest_t.exp() * (log_rest_t - log_rest)
-    other_part = others.negative_entropy - log_q.target
-    divergence = mean_over_labelled(alpha * target_part + beta * other_part, targets, ignore_index)
+    student = at_least_float32(logits)
+    labels = targets.where(is_labelled(targets, ignore_index), 0)
+    teacher = teacher_logits.detach().to(student.dtype)
+    losses = with_gradient(decoupled_divergence, student, teacher, labels, temperature, alpha, beta)
+    soft = mean_over_labelled(losses, targets, ignore_index)
     strength = 1.0 if epoch is None else min(epoch / max(warmup_epochs, 1), 1.0)
-    return hard(logits, targets) + strength * temperature**2 * divergence
-
-
-def _target_or_not(
-    logits: Tensor, labels: Tensor, temperature: float | Tensor, log_others: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return log p_y and log (1 - p_y) by position, from log Σ_{k≠y} exp(z_k / T)."""
-    label = logits.gather(1, labels).squeeze(1) / temperature
-    log_total = torch.logaddexp(label, log_others)
-    return label - log_total, log_others - log_total
+    return hard(logits, targets) + strength * temperature**2 * soft

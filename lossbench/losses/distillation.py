@@ -12,7 +12,9 @@ from lossbench.domains import POSITIVE, UNIT, Interval
 from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
+from lossbench.losses.divergence import divergence
 from lossbench.losses.log_probs import log_probs
+from lossbench.losses.parts import with_gradient
 from lossbench.losses.targets import at_least_float32, mean_over_labelled, sum_of_squares
 
 
@@ -56,11 +58,9 @@ def distillation(
     check_shapes(logits, targets, one_label=False)  # `hard` says what it takes
     check_teacher(logits, teacher_logits)
     student = at_least_float32(logits)
-    teacher = teacher_logits.detach().to(student.dtype)
-    goal = log_probs(teacher, scale=1 / temperature, entropy=True)
-    losses = goal.negative_entropy - log_probs(student, goal.probs, scale=1 / temperature).target
-    divergence = mean_over_labelled(losses, targets, ignore_index)
-    return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * divergence
+    losses = with_gradient(divergence, student, teacher_logits.detach().to(student.dtype), temperature)
+    soft = mean_over_labelled(losses, targets, ignore_index)
+    return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * soft
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -200,5 +200,5 @@ def virtual_teacher(
     label = odds * other
     negative_entropy = label * label.log() + num_others * other * other.log()
     cross_term = (label - other) * student.target + other * student.total
-    divergence = mean_over_labelled(negative_entropy - cross_term, targets, ignore_index)
-    return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * divergence
+    soft = mean_over_labelled(negative_entropy - cross_term, targets, ignore_index)
+    return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * soft

@@ -141,7 +141,7 @@ def dual_focal(
     labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
     # The runner-up's index is found without gradient and its value gathered: backward then touches one entry, not K.
     # The threshold, not torch.where, whose comparison takes ten times as long.
-    leads = F.threshold(logits.detach().gather(1, labels) - logits.detach(), 0.0, torch.inf)
+    leads = F.threshold(logits.detach().gather(1, labels) - logits.detach(), 0.0, torch.inf, inplace=True)
     lead, runner_up = leads.min(1, keepdim=True)
     label, below = logits.gather(1, torch.cat([labels, runner_up], 1)).unbind(1)
     p_below = (log_p.target - (label - below)).exp() * lead.squeeze(1).isfinite()

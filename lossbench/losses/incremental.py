@@ -12,6 +12,7 @@ from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.errors import ShapeError
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
+from lossbench.losses.parts import with_gradient
 from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled, weighted_mean
 
 
@@ -63,15 +64,27 @@ def incremental_distillation(
         )
     logits = at_least_float32(logits)
     is_new = is_labelled(targets, ignore_index) & (targets >= num_old)
-    # Zeros in the place of the old classes, so that a label of none of the K is an error and not an old class.
-    new_log_probs = F.log_softmax(logits[:, num_old:], dim=1)
-    log_probs = torch.cat([torch.zeros_like(logits[:, :num_old]), new_log_probs], dim=1)
-    new_losses = -at_target(log_probs, targets, ignore_index)
+    old_logits, new_logits = logits.split([num_old, logits.shape[1] - num_old], dim=1)
+    # Of all classes, so that a label of none of the K is an error and not an old class.
+    label = at_target(logits, targets, ignore_index)
+    new_losses = (new_logits - label.unsqueeze(1)).logsumexp(1)
     new_term = weighted_mean(new_losses, is_new.to(new_losses.dtype))
 
-    goal = F.softmax(teacher_logits.detach().to(logits.dtype) / teacher_temperature, dim=1)
-    log_p = F.log_softmax(logits[:, :num_old] / temperature, dim=1)
-    # log(1 - p) is -∞ where p rounds to 1; from machine epsilon on, p is as good as 1.
-    log_rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps).log()
-    old_losses = -(goal * log_p + (1 - goal) * log_rest).sum(1) / num_old
+    teacher = teacher_logits.detach().to(logits.dtype)
+    old_losses = with_gradient(_binary_terms, old_logits, teacher, temperature, teacher_temperature)
     return new_term + weight * mean_over_labelled(old_losses, targets, ignore_index)
+
+
+def _binary_terms(
+    logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor, teacher_temperature: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the binary cross-entropy of softmax(z / T) from softmax(z_t / T_t), averaged, and its derivative by z."""
+    goal = F.softmax(teacher_logits / teacher_temperature, dim=1)
+    log_p = F.log_softmax(logits / temperature, dim=1)
+    probs = log_p.exp()
+    # log(1 - p) is -∞ where p rounds to 1; from machine epsilon on, p is as good as 1.
+    rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps)
+    losses = -torch.lerp(rest.log(), log_p, goal).sum(1)
+    by_log_p = probs * (1 - goal) / rest - goal
+    by_logits = (by_log_p - probs * by_log_p.sum(1, keepdim=True)) / temperature
+    return losses / logits.shape[1], by_logits / logits.shape[1]

@@ -12,7 +12,7 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, mean_over_labelled
+from lossbench.losses.targets import at_least_float32, mean_over_labelled, sum_of_squares
 
 
 @link("normalized")
@@ -49,6 +49,7 @@ def logit_norm(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    norm = torch.linalg.vector_norm(logits, dim=1) + 1e-7
+    squares = sum_of_squares(logits)
+    norm = torch.where(squares > 0, squares.where(squares > 0, 1.0).sqrt(), 0.0) + 1e-7
     losses = -log_probs(logits, targets, ignore_index, scale=1 / (temperature * norm)).target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)

@@ -140,7 +140,7 @@ def bi_tempered(
     log_probs = tempered_log_softmax(at_least_float32(logits), t2)
     r = limit_at_zero(1 - t1, log_probs)
     cross_term = expected_loss(lambda log_p: -tempered_log(log_p, r), log_probs, targets, ignore_index)
-    power_term = ((1 + r) * log_probs).exp().sum(1) / (1 + r)
+    power_term = ((1 + r) * log_probs).exp_().sum(1) / (1 + r)
     if targets.is_floating_point():
         goal = targets.to(log_probs)
         own_term = (goal * tempered_log(goal.log(), r) - goal ** (1 + r) / (1 + r)).sum(1)

@@ -6,6 +6,7 @@ A position is an example, or a pixel of one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,11 +38,25 @@ def is_labelled(targets: Tensor, ignore_index: int) -> Tensor:
     return targets != ignore_index
 
 
+def surely(condition: Tensor) -> bool:
+    """Say whether a condition is known to hold; what it spares must not matter.
+
+    On a GPU nothing is known, since every step would wait for the answer, and nothing under `torch.func.vmap`, where a
+    tensor is that of many models.
+
+    Args:
+        condition: bool, scalar.
+    """
+    try:
+        return condition.device.type == "cpu" and bool(condition)
+    except RuntimeError:
+        return False
+
+
 def where_labelled(targets: Tensor, num_classes: int, ignore_index: int) -> Tensor | None:
     """Return `is_labelled`, or None where every position is known to have one of the K labels.
 
-    That is known of probabilities, and on a CPU it can be asked: on a GPU every step would wait for the answer, and
-    under `torch.func.vmap` nothing can be asked.
+    That is known of probabilities, and of class indices where `surely` knows.
 
     Args:
         targets: class indices, int64 [N] or [N, H, W], or probabilities [N, K] or [N, K, H, W].
@@ -52,11 +67,8 @@ def where_labelled(targets: Tensor, num_classes: int, ignore_index: int) -> Tens
         return None
     if targets.device.type == "cpu" and targets.numel() and not 0 <= ignore_index < num_classes:
         low, high = targets.aminmax()
-        try:
-            if low >= 0 and high < num_classes:
-                return None
-        except RuntimeError:  # the targets of many models at once
-            pass
+        if surely((low >= 0) & (high < num_classes)):
+            return None
     return is_labelled(targets, ignore_index)
 
 
@@ -120,7 +132,7 @@ def subtract_target(values: Tensor, targets: Tensor, ignore_index: int, amount: 
 
 
 def sum_of_squares(values: Tensor) -> Tensor:
-    """Sum the squares over the classes, by the norm, whose backward is one pass over memory and not three.
+    """Sum the squares over the classes; forward and backward are one pass over memory each.
 
     Args:
         values: [N, K] or [N, K, H, W].
@@ -128,8 +140,26 @@ def sum_of_squares(values: Tensor) -> Tensor:
     Returns:
         [N] or [N, H, W].
     """
-    norm: Tensor = torch.linalg.vector_norm(values, dim=1)
-    return norm.square()
+    squares: Tensor = _SumOfSquares.apply(values)
+    return squares
+
+
+class _SumOfSquares(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(values, dim=1)
+        return norm.square()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (values,) = ctx.saved_tensors
+        return values * (2 * gradient).unsqueeze(1)
 
 
 def expected_loss(loss_of: Callable[[Tensor], Tensor], log_probs: Tensor, targets: Tensor, ignore_index: int) -> Tensor:

@@ -1,0 +1,80 @@
+"""How far a student's softmax is from its teacher's, with the derivative by the student's logits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def divergence(logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Compute KL(q ‖ p) = Σ_k q_k (log q_k - log p_k) of q = softmax(z_t / T) and p = softmax(z / T).
+
+    Args:
+        logits: z, [N, K] or [N, K, H, W].
+        teacher_logits: z_t, shaped like the logits.
+        temperature: T > 0, a number or scalar tensor.
+
+    Returns:
+        The divergence of each position, [N] or [N, H, W], and its derivative by z, shaped like the logits, for
+        `lossbench.losses.parts.with_gradient`.
+    """
+    fall, teacher_fall = _fall(logits / temperature), _fall(teacher_logits / temperature)
+    value, difference, *_ = _compare(fall, teacher_fall)
+    return value, difference.div_(temperature)
+
+
+def decoupled_divergence(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float | Tensor,
+    alpha: float | Tensor,
+    beta: float | Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Compute α · KL(b_t ‖ b) + β · KL(q_t ‖ q): of the label against the others, and among the others.
+
+    Args:
+        logits: z, [N, K] or [N, K, H, W]; p = softmax(z / T), b = (p_y, 1 - p_y), q_k = p_k / (1 - p_y) for k ≠ y.
+        teacher_logits: shaped like the logits.
+        labels: y, int64 [N] or [N, H, W].
+        temperature: T > 0, a number or scalar tensor.
+        alpha: α, a number or scalar tensor.
+        beta: β, a number or scalar tensor.
+
+    Returns:
+        As `divergence` does.
+    """
+    labels = labels.unsqueeze(1)
+    fall, above = _others(logits / temperature, labels)
+    teacher_fall, teacher_above = _others(teacher_logits / temperature, labels)
+    among_others, difference, probs, log_sum, teacher_log_sum = _compare(fall, teacher_fall)
+    # log (1 - p_y) / p_y, by which the label's probability and that of the rest are told without 1 - p
+    rest, teacher_rest = above + log_sum, teacher_above + teacher_log_sum
+    label_share, rest_share = torch.sigmoid(-teacher_rest), torch.sigmoid(teacher_rest)
+    of_label = label_share * (F.logsigmoid(-teacher_rest) - F.logsigmoid(-rest))
+    of_rest = rest_share * (F.logsigmoid(teacher_rest) - F.logsigmoid(rest))
+    by_rest = (alpha * (torch.sigmoid(rest) - rest_share)).unsqueeze(1)
+    by_logits = (beta * difference + by_rest * probs).scatter_add(1, labels, -by_rest)
+    return alpha * (of_label + of_rest) + beta * among_others, by_logits.div_(temperature)
+
+
+def _compare(fall: Tensor, teacher_fall: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return KL, p - q, p and both log Σ exp(fall), of logits whose largest is 0."""
+    probs, goal = torch.softmax(fall, 1), torch.softmax(teacher_fall, 1)
+    log_sum, teacher_log_sum = -probs.amax(1).log(), -goal.amax(1).log()  # max p = 1 / Σ exp(fall)
+    value = ((teacher_fall - fall) * goal).sum(1) + log_sum - teacher_log_sum
+    return value, probs - goal, probs, log_sum, teacher_log_sum
+
+
+def _fall(logits: Tensor) -> Tensor:
+    """Return how far each is below the largest: what they have in common would round sums."""
+    return logits - logits.amax(1, keepdim=True)
+
+
+def _others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far each but the label is below the largest of these, and how far that is above the label's."""
+    # A finite number for minus infinity, as 0 · ∞ would be nan.
+    others = logits.scatter(1, labels, -1e30)
+    peak = others.amax(1, keepdim=True)
+    return others - peak, (peak - logits.gather(1, labels)).squeeze(1)

@@ -1,0 +1,88 @@
+"""Work on many positions done some at a time, so that what lies between its steps stays in the processor's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PART = 2**18  # numbers for each thread: a megabyte of float32
+
+
+def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[Tensor, ...]:
+    """Return compute(*inputs), which computes each position from that position's inputs alone.
+
+    A tensor of [4096, 1000] is larger than the cache, and each step of a formula would fetch it from memory and put what
+    comes of it into fresh pages, which takes longer than most arithmetic. In parts that fit, only what `compute` is given
+    and returns goes that way. On a GPU, under `torch.func` and where a graph is recorded, it is one call.
+
+    Args:
+        compute: called with the positions of a part; what it returns has them along the first axis, too.
+        inputs: tensors of [N, …], which are cut, the first of which says how many parts there are; and numbers, None
+            and scalar tensors, which are handed on.
+    """
+    like: Tensor = inputs[0]
+    positions = max(1, PART * torch.get_num_threads() * len(like) // max(like.numel(), 1))
+    if len(like) < 2 * positions or like.device.type != "cpu" or torch.is_grad_enabled() or not _has_memory(like):
+        return compute(*inputs)
+    whole: list[Tensor] = []
+    for start in range(0, len(like), positions):
+        some = slice(start, start + positions)
+        parts = compute(*(values[some] if isinstance(values, Tensor) and values.ndim else values for values in inputs))
+        whole = whole or [part.new_empty(len(like), *part.shape[1:]) for part in parts]
+        for result, part in zip(whole, parts, strict=True):
+            result[some] = part
+    return tuple(whole)
+
+
+def with_gradient(compute: Callable[..., tuple[Tensor, Tensor]], logits: Tensor, *inputs: Any) -> Tensor:
+    """Return a number per position whose gradient by the logits is computed along with it.
+
+    What autograd would keep for the backward pass, several tensors as large as the logits, is one.
+
+    Args:
+        compute: called as `compute(logits, *inputs)`; returns the numbers, [N] or [N, H, W], and the derivative of each
+            by its logits, shaped like them, both by operations that autograd can differentiate. `in_parts` says what it
+            is called with.
+        logits: float [N, K] or [N, K, H, W].
+        inputs: where a gradient is wanted by one of these, autograd does it all.
+    """
+    if torch.is_grad_enabled() and any(isinstance(values, Tensor) and values.requires_grad for values in inputs):
+        return compute(logits, *inputs)[0]
+    numbers: Tensor = _WithGradient.apply(compute, logits, *inputs)[0]
+    return numbers
+
+
+class _WithGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(compute: Callable[..., tuple[Tensor, Tensor]], logits: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        return in_parts(compute, logits, *inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.compute = inputs[0]
+        ctx.others = [None if isinstance(values, Tensor) else values for values in inputs[2:]]
+        tensors = [values for values in inputs[1:] if isinstance(values, Tensor)]
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1], *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, of_numbers: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        derivative, logits, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated
+            inputs = [tensors.pop(0) if values is None else values for values in ctx.others]
+            derivative = ctx.compute(logits, *inputs)[1]
+        return None, derivative * of_numbers.unsqueeze(1), *(None for _ in ctx.others)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Say whether it is a tensor of numbers, and not one that `torch.func` puts in the place of such."""
+    try:
+        tensor.untyped_storage()
+    except NotImplementedError:
+        return False
+    return True

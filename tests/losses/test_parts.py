@@ -1,0 +1,122 @@
+"""Losses that write their gradient by hand, or do some positions at a time, against autograd and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, vmap
+
+from lossbench.losses import (
+    bi_tempered,
+    binary_cross_entropy,
+    brier,
+    decoupled_distillation,
+    distillation,
+    incremental_distillation,
+    logit_norm,
+)
+from lossbench.losses import parts as parts_module
+from lossbench.losses.tempered import tempered_log_softmax
+
+SHAPES = ((12, 5), (6, 4, 3, 2))  # examples, and pixels
+Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+# Each with its number as a tensor: the temperature, say.
+LOSSES: dict[str, tuple[float, Loss]] = {
+    "bi_tempered": (1.3, lambda z, y, teacher, t2: bi_tempered(z, y, t2=t2)),
+    "binary_cross_entropy": (0.1, lambda z, y, teacher, epsilon: binary_cross_entropy(z, y, epsilon=epsilon)),
+    "brier": (1.0, lambda z, y, teacher, weight: weight * brier(z, y)),
+    "decoupled_distillation": (
+        2.0,
+        lambda z, y, teacher, t: decoupled_distillation(z, y, teacher_logits=teacher, temperature=t),
+    ),
+    "distillation": (3.0, lambda z, y, teacher, t: distillation(z, y, teacher_logits=teacher, temperature=t)),
+    "incremental_distillation": (
+        2.0,
+        lambda z, y, teacher, t: incremental_distillation(z, y, teacher_logits=teacher[:, :2], temperature=t),
+    ),
+    "logit_norm": (0.5, lambda z, y, teacher, t: logit_norm(z, y, temperature=t)),
+}
+
+
+def case(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits, teacher = 2 * torch.randn(2, *shape, generator=generator, dtype=dtype)
+    targets = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator)
+    targets.view(-1)[1] = -100
+    return logits.requires_grad_(), targets, teacher
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_it_can_be_differentiated_twice_and_by_its_hyperparameter(name: str, shape: tuple[int, ...]) -> None:
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case(shape)
+    for at in (
+        torch.tensor(number, dtype=torch.float64),
+        torch.tensor(number, dtype=torch.float64, requires_grad=True),
+    ):
+        assert gradcheck(lambda z, at: loss(z, targets, teacher, at), (logits, at))
+        assert gradgradcheck(lambda z, at: loss(z, targets, teacher, at), (logits, at))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_in_parts_it_is_what_it_is_as_a_whole(
+    name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case(shape)
+    whole = loss(logits, targets, teacher, torch.tensor(number))
+    (slope,) = torch.autograd.grad(whole, logits)
+    monkeypatch.setattr(parts_module, "PART", 7)  # an uneven last part
+    in_parts = loss(logits, targets, teacher, torch.tensor(number))
+    torch.testing.assert_close(in_parts, whole)
+    torch.testing.assert_close(torch.autograd.grad(in_parts, logits)[0], slope)
+    with torch.no_grad():
+        torch.testing.assert_close(loss(logits, targets, teacher, torch.tensor(number)), whole)
+    assert gradgradcheck(lambda z: loss(z, targets, teacher, torch.tensor(number)), logits)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_stacked_hyperparameters_give_what_a_loop_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "PART", 7)
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case(SHAPES[0])
+    numbers = number * torch.tensor([1.0, 1.1], dtype=torch.float64)
+
+    def slope(number: Tensor) -> Tensor:
+        return grad(lambda z: loss(z, targets, teacher, number))(logits.detach())
+
+    torch.testing.assert_close(vmap(slope)(numbers), torch.stack([slope(number) for number in numbers]))
+
+
+def test_parts_are_cut_where_there_are_many_positions() -> None:
+    seen: list[int] = []
+
+    def compute(values: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+        seen.append(len(values))
+        return values.sum(1), values * factor
+
+    values = torch.randn(2050, 1000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        sums, products = parts_module.in_parts(compute, values, 2.0)
+    assert len(seen) > 1
+    assert sum(seen) == 2050
+    torch.testing.assert_close(sums, values.sum(1))
+    torch.testing.assert_close(products, values * 2)
+
+
+@pytest.mark.parametrize("t", [1.2, 2.0, 4.0])
+@pytest.mark.parametrize("scale", [0.1, 2.0, 10.0, 1e4])
+@pytest.mark.parametrize("num_classes", [1, 2, 10, 1000])
+def test_the_normalisation_of_a_tempered_softmax_is_found_to_the_last_digits(
+    t: float, scale: float, num_classes: int
+) -> None:
+    logits = scale * torch.randn(64, num_classes, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sums = tempered_log_softmax(logits, t).exp().sum(1)
+    torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=1e-11)
