@@ -14,9 +14,9 @@ PART = 2**18  # numbers for each thread: a megabyte of float32
 def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[Tensor, ...]:
     """Return compute(*inputs), which computes each position from that position's inputs alone.
 
-    A tensor of [4096, 1000] is larger than the cache, and each step of a formula would fetch it from memory and put what
-    comes of it into fresh pages, which takes longer than most arithmetic. In parts that fit, only what `compute` is given
-    and returns goes that way. On a GPU, under `torch.func` and where a graph is recorded, it is one call.
+    A tensor of [4096, 1000] is larger than the cache, and each step of a formula would fetch it from memory and put
+    what comes of it into fresh pages, which takes longer than most arithmetic. In parts that fit, only what `compute`
+    is given and returns goes that way. On a GPU, under `torch.func` and where a graph is recorded, it is one call.
 
     Args:
         compute: called with the positions of a part; what it returns has them along the first axis, too.
