@@ -158,7 +158,7 @@ class _SumOfSquares(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (values,) = ctx.saved_tensors
+        values: Tensor = ctx.saved_tensors[0]
         return values * (2 * gradient).unsqueeze(1)
 
 
