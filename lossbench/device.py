@@ -18,6 +18,7 @@ ALL_THREADS = torch.get_num_threads()  # torch's own choice, before a run has ch
 # Below this much work in a step, handing it to a second thread takes longer than doing it. A count of operations
 # and not a timing, so that the choice, and with it every bit of a run, is the same each time.
 ONE_THREAD_FLOPS = 100_000_000
+ONE_THREAD_STACKED_FLOPS = 15_000_000  # of all models of a stack: each operation is one for all of them, and larger
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -68,13 +69,14 @@ class Device:
     threads: int | None
     channels_last: bool
 
-    def use(self, step_flops: int) -> None:
+    def use(self, step_flops: int, one_thread_below: int = ONE_THREAD_FLOPS) -> None:
         """Set torch up for a run: CPU threads, and deterministic algorithms on a GPU.
 
         Args:
             step_flops: floating-point operations of one forward pass over a batch.
+            one_thread_below: from how many on several threads are faster.
         """
-        torch.set_num_threads(self.threads or (1 if step_flops < ONE_THREAD_FLOPS else _share.threads))
+        torch.set_num_threads(self.threads or (1 if step_flops < one_thread_below else _share.threads))
         if self.name.startswith("cuda"):
             # Warn only: some kernels have no deterministic twin, and a run on them is better than none.
             torch.use_deterministic_algorithms(True, warn_only=True)

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -50,6 +50,7 @@ class Session:
 
     hydra: Hydra
     prefix: tuple[str, ...]  # overrides that every composition starts with
+    _parsed: dict[str, Override] = field(default_factory=dict, init=False)
 
     def plan(self, overrides: Sequence[str]) -> Plan:
         """Compose every run of a sweep.
@@ -261,8 +262,11 @@ class Session:
         return [*self.prefix, *(translated(override, swept) for override in parsed)]
 
     def _parse(self, overrides: Sequence[str]) -> list[Override]:
-        """The loader lets Hydra look up what `glob(*)` stands for."""
-        return OverridesParser.create(config_loader=self.hydra.config_loader).parse_overrides(list(overrides))
+        """Parse each override once; the loader lets Hydra look up what `glob(*)` stands for."""
+        if new := [override for override in dict.fromkeys(overrides) if override not in self._parsed]:
+            parser = OverridesParser.create(config_loader=self.hydra.config_loader)
+            self._parsed.update(zip(new, parser.parse_overrides(new), strict=True))
+        return [self._parsed[override] for override in overrides]
 
 
 def _is_there(config: DictConfig, key: str) -> bool:

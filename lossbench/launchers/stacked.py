@@ -16,6 +16,7 @@ from lossbench.build import Experiment, build
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config
 from lossbench.data.dataset import Dataset
+from lossbench.device import ONE_THREAD_STACKED_FLOPS
 from lossbench.errors import RunError, counted
 from lossbench.progress import Outcome, Silent
 from lossbench.run import Policy
@@ -194,7 +195,7 @@ class _Sweep:
         """
         started, count = time.perf_counter(), len(members)
         first, config = members[0].experiment, members[0].job.config
-        first.device.use(count * step_flops(first, config["batch_size"]))
+        first.device.use(count * step_flops(first, config["batch_size"]), ONE_THREAD_STACKED_FLOPS)
         earlier = [member.state.seconds for member in members]
         jobs = {id(member.state): member.job for member in members}
 
