@@ -92,6 +92,8 @@ def _composition(error: HydraException) -> str:
         return "an experiment is added to the defaults, with a plus: +experiment=…"
     if unmatched:
         return f"no key '{unmatched[1]}' in this configuration"
+    if twice := re.match(r"Multiple values for (\S+)\.", str(error)):
+        return f"{twice[1]} has a value already, which is replaced without a plus: {twice[1]}=…"
     lines = str(error).strip().splitlines()
     deleted = re.match(r"Could not delete from config\. The value of '([^']+)' is ", lines[0])  # Hydra 1.4's
     return f"{deleted[1]} must be given" if deleted else lines[0]
@@ -104,6 +106,8 @@ def _value_error(error: OmegaConfBaseException) -> str:
         parent = error.parent_node
         siblings = [str(name) for name in parent if name != "_target_"] if isinstance(parent, DictConfig) else []
         choose = f"; choose it first: tracker={error.key}" if key == f"tracker.{error.key}" else ""
+        if part := re.match(r"hydra\.(launcher|sweeper)\.", key or ""):
+            choose = did_you_mean(str(error.key), siblings) or f"; choose what has it first: hydra/{part[1]}=…"
         return f"no key '{key}'{choose or did_you_mean(str(error.key), siblings)}"
     converted = re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said, re.DOTALL)
     if converted:

@@ -1,4 +1,4 @@
-"""From what a user typed to trained runs: compose, check everything, then train."""
+"""From planned runs to trained ones: check everything, then train."""
 
 from __future__ import annotations
 
@@ -79,48 +79,48 @@ def _end_with_parent() -> None:
 
 
 def train(
-    overrides: Sequence[str], *, config_dir: Path | None, force: bool, quiet: bool, retry_failed: bool = False
+    hydra: config.Session,
+    plan: config.Plan,
+    overrides: Sequence[str],
+    display: Silent,
+    *,
+    since: float,
+    force: bool,
+    retry_failed: bool,
 ) -> list[Outcome]:
-    """Train every run that the overrides ask for, and print what came of each.
+    """Check every run of a plan, train them all, and show what comes of each; see `lossbench.request.train`.
 
     Args:
-        overrides: in Hydra's grammar; whatever sweeps makes several runs.
-        config_dir: a folder of the user's own configs.
+        hydra: what made the plan.
+        plan: the runs.
+        overrides: as the user typed them.
+        display: what shows them; it knows how many there will be where all are trained in this process.
+        since: when they were asked for.
         force: train finished runs again.
-        quiet: print results only.
         retry_failed: train again what has failed before.
-
-    Returns:
-        An outcome per run.
-
-    Raises:
-        RequestError: if anything asked for is wrong, before anything is written.
-        WorkersError: if a process that trains was killed or asked to stop, with all that it did not finish.
     """
-    since = _begin()
-    with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
-        plan = hydra.plan(overrides)
-        _check_launcher(plan)
-        runs = plan.samples if plan.runs is None else plan.runs
-        planned = _ready(list(map(_without_gpu, runs) if plan.in_jobs else runs), overrides, force, display)
-        count = len(plan.runs or ()) if plan.in_process else len(planned)
-        display.begin((count if plan.search is None else plan.search.runs) or None)
-        if not (plan.in_process or plan.in_jobs):
-            _train_teachers(plan.runs or (), force or retry_failed, display)
-        with _watching([] if plan.in_process or plan.runs is None else planned, force, display):
-            # A sweeper that decides as it goes needs the value of each run before the next. Else a run that another
-            # process is training is come to again at the end.
-            alone = plan.workers == 1 or plan.runs is None
-            policy = run.Policy(force, since, retry_failed, wait=plan.runs is None, alone=alone)
-            task = _Task(policy, device.Share.among(plan.workers), display)
-            returned = hydra.multirun(plan, overrides, task, display)
-            if any(outcome.status == "stopped" for outcome in returned):
-                raise WorkersError(STOPPED)
-        at_the_end = replace(policy, wait=True, alone=True)
-        returned = [_come_again(outcome, at_the_end, display) for outcome in returned]
-        for outcome in returned:  # of other processes, too
-            for tracker, text in outcome.untracked.items():
-                display.note_once(tracker, text)
+    _begin(since)
+    _check_launcher(plan)
+    runs = plan.samples if plan.runs is None else plan.runs
+    planned = _ready(list(map(_without_gpu, runs) if plan.in_jobs else runs), overrides, force, display)
+    if not plan.in_process:
+        display.begin((len(planned) if plan.search is None else plan.search.runs) or None)
+    if not (plan.in_process or plan.in_jobs):
+        _train_teachers(plan.runs or (), force or retry_failed, display)
+    with _watching([] if plan.in_process or plan.runs is None else planned, force, display):
+        # A sweeper that decides as it goes needs the value of each run before the next. Else a run that another
+        # process is training is come to again at the end.
+        alone = plan.workers == 1 or plan.runs is None
+        policy = run.Policy(force, since, retry_failed, wait=plan.runs is None, alone=alone)
+        task = _Task(policy, device.Share.among(plan.workers), display)
+        returned = hydra.multirun(plan, overrides, task, display)
+        if any(outcome.status == "stopped" for outcome in returned):
+            raise WorkersError(STOPPED)
+    at_the_end = replace(policy, wait=True, alone=True)
+    returned = [_come_again(outcome, at_the_end, display) for outcome in returned]
+    for outcome in returned:  # of other processes, too
+        for tracker, text in outcome.untracked.items():
+            display.note_once(tracker, text)
     outcomes = {(*_place(outcome), outcome.message): outcome for outcome in reversed(returned or display.outcomes)}
     return list(reversed(outcomes.values()))
 
@@ -139,7 +139,8 @@ def train_composed(runs: Sequence[Config], *, force: bool, quiet: bool) -> list[
     Raises:
         RequestError: if anything about one of them is wrong, before anything is written.
     """
-    since = _begin()
+    since = time.time()
+    _begin(since)
     with progress.display(quiet=quiet) as display:
         _ready(runs, (), force, display)
         display.begin(len(runs))
@@ -147,12 +148,10 @@ def train_composed(runs: Sequence[Config], *, force: bool, quiet: bool) -> list[
         return [task(settings, (), 0) for settings in runs]
 
 
-def _begin() -> float:
-    """Forget what an earlier request left in this process; return when this one was made."""
-    since = time.time()
+def _begin(since: float) -> None:
+    """Forget what an earlier request left in this process."""
     build.keep_data_of(since)
     device.take(device.Share())
-    return since
 
 
 def _ready(runs: Sequence[Config], overrides: Sequence[str], force: bool, display: Silent) -> list[Config]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from support import compose
 
-from lossbench import checkpoints, record, run, store, sweep
+from lossbench import checkpoints, record, request, run, store
 from lossbench.store import Store
 
 FORK = multiprocessing.get_context("fork")
@@ -25,7 +25,7 @@ QUICK = ("device=cpu", "device.threads=1", "model=mlp", "model.hidden=[8]", "dat
 
 
 def train(folder: Path, *overrides: str) -> list[Any]:
-    return sweep.train([*QUICK, *overrides, f"results_dir={folder}"], config_dir=None, force=False, quiet=True)
+    return request.train([*QUICK, *overrides, f"results_dir={folder}"], config_dir=None, force=False, quiet=True)
 
 
 def forked(function: Callable[[], Any]) -> multiprocessing.context.ForkProcess:

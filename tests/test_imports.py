@@ -53,6 +53,7 @@ LAYERS = [
     {"tracking"},
     {"run", "export"},
     {"sweep", "following", "launchers", "screen", "conformance", "library"},
+    {"request"},
     {"recipes"},
     {"cli"},
     {"__main__"},
@@ -152,6 +153,18 @@ def test_the_list_of_recipes_does_not_load_torch_or_hydra() -> None:
 def test_the_library_and_its_metrics_load_neither_torch_nor_pandas_nor_hydra() -> None:
     assert not loaded_by("import lossbench; lossbench.__version__", "torch", "pandas", "hydra", "numpy")
     assert loaded_by("from lossbench.metrics import ece", "numpy", "torch", "pandas", "hydra") == {"numpy"}
+
+
+def test_train_answers_a_typing_mistake_and_says_how_many_runs_there_are_before_it_imports_torch(
+    tmp_path: Path,
+) -> None:
+    assert loaded_by(command("train", "loss=label_smothing"), "hydra", "torch") == {"hydra"}
+    said = (
+        "from lossbench import progress\ndef stop(self, text):\n    assert text == '2 runs'\n    raise SystemExit\n"
+        "progress.Lines._say = stop\n"
+    )
+    sweep = command("train", "dataset=digits", "model=mlp", "seed=0,1", f"results_dir={tmp_path}")
+    assert loaded_by(said + sweep, "hydra", "torch") == {"hydra"}
 
 
 def test_train_says_what_it_trains_before_it_imports_torchs_compiler_scikit_learn_or_torchvision(

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 from support import compose
 
-from lossbench import data_parallel, device, processes, run, sweep
+from lossbench import data_parallel, device, processes, request, run
 from lossbench.errors import ConfigError, DeviceError
 from lossbench.record import read_npz
 from lossbench.store import Store
@@ -93,7 +93,7 @@ def torchrun(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 def alone(*arguments: str) -> None:
     """Train the same in this process."""
-    sweep.train([*SMALL, *arguments], config_dir=Path("conf"), force=False, quiet=True)
+    request.train([*SMALL, *arguments], config_dir=Path("conf"), force=False, quiet=True)
 
 
 def said(answer: subprocess.CompletedProcess[str]) -> list[str]:
@@ -207,7 +207,7 @@ def test_shares_of_a_batch_are_as_equal_as_can_be(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("started_by_torchrun")
 def test_a_launcher_that_trains_runs_side_by_side_is_refused() -> None:
     with pytest.raises(ConfigError, match="hydra/launcher=stacked trains several runs at a time, torchrun one"):
-        sweep.train(["hydra/launcher=stacked", "seed=0,1"], config_dir=None, force=False, quiet=True)
+        request.train(["hydra/launcher=stacked", "seed=0,1"], config_dir=None, force=False, quiet=True)
 
 
 @pytest.mark.usefixtures("started_by_torchrun")

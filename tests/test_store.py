@@ -12,7 +12,7 @@ import pytest
 import torch
 from support import compose, files_below, read_json
 
-from lossbench import checkpoints, run, sweep
+from lossbench import checkpoints, request, run
 from lossbench.build import build
 from lossbench.config import run_id
 from lossbench.errors import ConfigError, StoreError
@@ -400,7 +400,7 @@ def test_two_processes_may_keep_the_same_data_at_once(tmp_path: Path, monkeypatc
 
 def test_a_copy_of_a_run_is_no_further_seed(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    sweep.train(
+    request.train(
         ["dataset=wine", "model=linear", "epochs=1", "seed=0,1", "device=cpu", f"results_dir={results}"],
         config_dir=None, force=False, quiet=True,
     )  # fmt: skip

@@ -31,10 +31,10 @@ def train(
     """
     try:
         with stopping.raised():  # from here on: the imports take seconds
-            from lossbench import sweep
+            from lossbench import request
             from lossbench.settings import sentence, told_apart
 
-            outcomes = sweep.train(
+            outcomes = request.train(
                 overrides or [], config_dir=config_dir, force=force, retry_failed=retry_failed, quiet=quiet
             )
     except (KeyboardInterrupt, WorkersError) as stopped:

@@ -37,7 +37,7 @@ from lossbench.config.jobs import Job, Plan, Task, import_from_here, workers
 from lossbench.config.overrides import MOST_RUNS, NESTED_GROUPS, check_size, interval, is_plain, translated
 from lossbench.config.schema import resolve
 from lossbench.domains import AT_LEAST_ONE
-from lossbench.errors import ConfigError
+from lossbench.errors import ConfigError, did_you_mean
 from lossbench.explain import composing, explained
 from lossbench.identity import Config
 from lossbench.progress import Silent
@@ -256,6 +256,10 @@ class Session:
             raise ConfigError(f"cannot read '{nameless.input_line}': expected key=value, and there is no key")
         if any(re.match(rf"{RECIPE}(\.|$)", override.key_or_group) for override in parsed):
             raise ConfigError(f"{RECIPE} is for the yaml of an experiment; lossbench reproduce reads it there")
+        groups = {f"hydra/{group}" for group in self.hydra.config_loader.list_groups("hydra")}
+        chosen = [override.key_or_group for override in parsed if override.key_or_group.startswith("hydra/")]
+        if wrong := [group for group in chosen if group not in groups]:
+            raise ConfigError(f"no group '{wrong[0]}'{did_you_mean(wrong[0], groups)}")
         swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
         if any(key.split(".")[0] == "tracker" for key in swept):
             raise ConfigError("trackers are used together, not swept: tracker=[tensorboard,mlflow]")

@@ -74,7 +74,7 @@ def reproduce(
         RequestError: if what is asked for is wrong, or nothing of it can be trained for want of data.
         RunError: if every run fails.
     """
-    from lossbench import pictures, sweep
+    from lossbench import pictures, request
 
     shorter = recipe.quick if scale == QUICK else ()
     altered = altering(overrides)
@@ -94,7 +94,7 @@ def reproduce(
             print(f"{recipe.name}, part {number} of {len(asked_for)}: {called}", file=sys.stderr)
         asked = [f"+experiment={recipe.name}", *words, *shorter, *overrides, place]
         try:
-            outcomes += sweep.train(asked, config_dir=config_dir, force=force, quiet=quiet, retry_failed=True)
+            outcomes += request.train(asked, config_dir=config_dir, force=force, quiet=quiet, retry_failed=True)
         except DataError as error:
             absent = error
             print(one_line(str(error)), file=sys.stderr)

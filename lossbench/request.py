@@ -1,0 +1,39 @@
+"""From what a user typed to trained runs: planned here, which takes no torch, and then checked and trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossbench import config, progress
+from lossbench.progress import Outcome
+
+
+def train(
+    overrides: Sequence[str], *, config_dir: Path | None, force: bool, quiet: bool, retry_failed: bool = False
+) -> list[Outcome]:
+    """Train every run that the overrides ask for, and print what came of each.
+
+    Args:
+        overrides: in Hydra's grammar; whatever sweeps makes several runs.
+        config_dir: a folder of the user's own configs.
+        force: train finished runs again.
+        quiet: print results only.
+        retry_failed: train again what has failed before.
+
+    Returns:
+        An outcome per run.
+
+    Raises:
+        RequestError: if anything asked for is wrong, before anything is written.
+        WorkersError: if a process that trains was killed or asked to stop, with all that it did not finish.
+    """
+    since = time.time()
+    with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
+        plan = hydra.plan(overrides)
+        if plan.in_process:
+            display.begin((len(plan.runs or ()) if plan.search is None else plan.search.runs) or None)
+        from lossbench import sweep  # torch, which takes seconds to import
+
+        return sweep.train(hydra, plan, overrides, display, since=since, force=force, retry_failed=retry_failed)
