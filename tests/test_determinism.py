@@ -120,8 +120,8 @@ def test_process_launcher_folder_hash_seed_locale_and_time_zone_change_no_bit(
 
 def test_a_run_has_the_same_bits_in_a_sweep_after_others(tmp_path: Path, alone: dict[str, dict[str, str]]) -> None:
     for model in ("mlp", "cnn"):
-        request = (*COMMON, *MODELS[model], "loss=focal,cross_entropy", "seed=1,0", f"results_dir={tmp_path}")
-        request.train(request, config_dir=None, force=False, quiet=True)
+        asked = (*COMMON, *MODELS[model], "loss=focal,cross_entropy", "seed=1,0", f"results_dir={tmp_path}")
+        request.train(asked, config_dir=None, force=False, quiet=True)
     found = numbers(tmp_path)
     assert len(found) == 8
     assert alone.items() <= found.items()
