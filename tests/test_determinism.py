@@ -18,7 +18,7 @@ import pytest
 import torch
 from support import Lossbench, compose, read_json
 
-from lossbench import device, record, run
+from lossbench import device, record, request, run
 from lossbench.build import build
 from lossbench.training import State, Trained, train
 
