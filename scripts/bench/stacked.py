@@ -6,6 +6,11 @@ take over that of one stacked step, in processor seconds, so that other processe
 rounds, with the least and the largest. Both have everything that a step of training has.
 
     .venv/bin/python scripts/bench/stacked.py [--rounds 5] [--runs 4 16]
+
+With `--threads`, a stacked step on one thread beside one on several instead, by the clock: where
+`lossbench.device.ONE_THREAD_STACKED_FLOPS` was read off.
+
+    .venv/bin/python scripts/bench/stacked.py --threads 2 --runs 4 16 40
 """
 
 from __future__ import annotations
@@ -76,6 +81,15 @@ def together(runs: list[dict[str, Any]]) -> Callable[[], None]:
     return go
 
 
+def with_threads(many: Callable[[], None], threads: int) -> float:
+    """Return the seconds of a stacked step."""
+    torch.set_num_threads(threads)
+    many()  # the threads are there
+    started = time.perf_counter()
+    many()
+    return (time.perf_counter() - started) / STEPS
+
+
 def void(_: object) -> None:
     """Forget."""
 
@@ -92,16 +106,23 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--runs", type=int, nargs="+", default=[4, 16])
+    arguments.add_argument("--threads", type=int)
     asked = arguments.parse_args()
     torch.set_num_threads(1)
-    print("| case | million operations a step | runs | R steps of one / one of R |\n|:--|--:|--:|:--|")
+    compared = f"one thread / {asked.threads}" if asked.threads else "R steps of one / one of R"
+    print(f"| case | million operations a step | runs | {compared} |\n|:--|--:|--:|:--|")
     for case in CASES:
         for runs in asked.runs:
             composed = compose(case, runs)
             flops = step_flops(build(composed[0]), composed[0]["batch_size"])
-            one, many = alone(composed[0]), together(composed)
-            one(), many()  # warm
-            ratios = [runs * seconds(one) / seconds(many) for _ in range(asked.rounds)]
+            many = together(composed)
+            if asked.threads:
+                flops *= runs
+                ratios = [with_threads(many, 1) / with_threads(many, asked.threads) for _ in range(asked.rounds)]
+            else:
+                one = alone(composed[0])
+                one(), many()  # warm
+                ratios = [runs * seconds(one) / seconds(many) for _ in range(asked.rounds)]
             middle = statistics.median(ratios)
             spread = f"{middle:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
             print(f"| {case} | {flops / 1e6:,.1f} | {runs} | {spread} |", flush=True)
