@@ -20,8 +20,8 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
 
     Args:
         compute: called with the positions of a part; what it returns has them along the first axis, too.
-        inputs: tensors of [N, …], which are cut, the first of which says how many parts there are; and numbers, None
-            and scalar tensors, which are handed on.
+        inputs: tensors of [N, …], which are cut, the first of which says how many parts there are; what else there is,
+            such as numbers and None, is handed on.
     """
     like: Tensor = inputs[0]
     positions = max(1, PART * torch.get_num_threads() * len(like) // max(like.numel(), 1))
@@ -30,7 +30,7 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
     whole: list[Tensor] = []
     for start in range(0, len(like), positions):
         some = slice(start, start + positions)
-        parts = compute(*(values[some] if isinstance(values, Tensor) and values.ndim else values for values in inputs))
+        parts = compute(*(values[some] if _by_position(values, len(like)) else values for values in inputs))
         whole = whole or [part.new_empty(len(like), *part.shape[1:]) for part in parts]
         for result, part in zip(whole, parts, strict=True):
             result[some] = part
@@ -77,6 +77,10 @@ class _WithGradient(torch.autograd.Function):
             inputs = [tensors.pop(0) if values is None else values for values in ctx.others]
             derivative = ctx.compute(logits, *inputs)[1]
         return None, derivative * of_numbers.unsqueeze(1), *(None for _ in ctx.others)
+
+
+def _by_position(values: Any, positions: int) -> bool:
+    return isinstance(values, Tensor) and values.ndim > 0 and len(values) == positions
 
 
 def _has_memory(tensor: Tensor) -> bool:
