@@ -70,6 +70,9 @@ class Silent:
         """A terminal has one owner: in a worker process every display is silent."""
         return Silent, ()
 
+    def plan(self, total: int | None) -> None:
+        """Show how many runs there will be if nothing is wrong with them, where it can be taken back."""
+
     def begin(self, total: int | None) -> None:
         """Say how many runs there will be, if that is known."""
 
@@ -194,6 +197,10 @@ class Bars(_Counting):
     def __exit__(self, *exception: Any) -> None:
         """Clear."""
         self.live.stop()
+
+    def plan(self, total: int | None) -> None:
+        """Show it: an error clears the bars."""
+        self.begin(total)
 
     def begin(self, total: int | None) -> None:
         """Say how many runs there will be, if that is known."""

@@ -32,8 +32,7 @@ def train(
     since = time.time()
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
-        if plan.in_process:
-            display.begin((len(plan.runs or ()) if plan.search is None else plan.search.runs) or None)
+        display.plan((len(plan.runs or ()) if plan.search is None else plan.search.runs) or None)
         from lossbench import sweep  # torch, which takes seconds to import
 
         return sweep.train(hydra, plan, overrides, display, since=since, force=force, retry_failed=retry_failed)

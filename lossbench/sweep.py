@@ -94,7 +94,7 @@ def train(
         hydra: what made the plan.
         plan: the runs.
         overrides: as the user typed them.
-        display: what shows them; it knows how many there will be where all are trained in this process.
+        display: what shows them.
         since: when they were asked for.
         force: train finished runs again.
         retry_failed: train again what has failed before.
@@ -103,8 +103,8 @@ def train(
     _check_launcher(plan)
     runs = plan.samples if plan.runs is None else plan.runs
     planned = _ready(list(map(_without_gpu, runs) if plan.in_jobs else runs), overrides, force, display)
-    if not plan.in_process:
-        display.begin((len(planned) if plan.search is None else plan.search.runs) or None)
+    count = len(plan.runs or ()) if plan.in_process else len(planned)
+    display.begin((count if plan.search is None else plan.search.runs) or None)
     if not (plan.in_process or plan.in_jobs):
         _train_teachers(plan.runs or (), force or retry_failed, display)
     with _watching([] if plan.in_process or plan.runs is None else planned, force, display):

@@ -155,16 +155,16 @@ def test_the_library_and_its_metrics_load_neither_torch_nor_pandas_nor_hydra() -
     assert loaded_by("from lossbench.metrics import ece", "numpy", "torch", "pandas", "hydra") == {"numpy"}
 
 
-def test_train_answers_a_typing_mistake_and_says_how_many_runs_there_are_before_it_imports_torch(
+def test_train_answers_a_typing_mistake_and_shows_how_many_runs_there_are_before_it_imports_torch(
     tmp_path: Path,
 ) -> None:
     assert loaded_by(command("train", "loss=label_smothing"), "hydra", "torch") == {"hydra"}
-    said = (
-        "from lossbench import progress\ndef stop(self, text):\n    assert text == '2 runs'\n    raise SystemExit\n"
-        "progress.Lines._say = stop\n"
+    shown = (
+        "from lossbench import progress\ndef stop(self, total):\n    assert total == 2\n    raise SystemExit\n"
+        "progress.Silent.plan = stop\n"
     )
     sweep = command("train", "dataset=digits", "model=mlp", "seed=0,1", f"results_dir={tmp_path}")
-    assert loaded_by(said + sweep, "hydra", "torch") == {"hydra"}
+    assert loaded_by(shown + sweep, "hydra", "torch") == {"hydra"}
 
 
 def test_train_says_what_it_trains_before_it_imports_torchs_compiler_scikit_learn_or_torchvision(
