@@ -44,7 +44,7 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from error
     except HydraException as error:
-        raise ConfigError(_composition(error)) from error
+        raise ConfigError(_composition(error, overrides)) from error
     except OmegaConfBaseException as error:
         of = "" if error.full_key else " and ".join(override for override in overrides if "${" in override)
         raise ConfigError(f"{of} cannot be resolved: {_value_error(error)}" if of else _value_error(error)) from error
@@ -84,7 +84,7 @@ def _missing_choice(error: MissingConfigException) -> str:
     return f"no {group} named '{choice}'{did_you_mean(choice, options)}{hint.replace('losss', 'losses')}"
 
 
-def _composition(error: HydraException) -> str:
+def _composition(error: HydraException, overrides: Sequence[str]) -> str:
     if isinstance(error.__cause__, OmegaConfBaseException):
         return _value_error(error.__cause__)
     unmatched = re.search(r"Could not override '(?:[^'@]*@)?([^']+)'", str(error))
@@ -92,7 +92,8 @@ def _composition(error: HydraException) -> str:
         return "an experiment is added to the defaults, with a plus: +experiment=…"
     if unmatched:
         return f"no key '{unmatched[1]}' in this configuration"
-    if twice := re.match(r"Multiple values for (\S+)\.", str(error)):
+    twice = re.match(r"Multiple values for (\S+)\.", str(error))
+    if twice and any(override.startswith(f"+{twice[1]}=") for override in overrides):
         return f"{twice[1]} has a value already, which is replaced without a plus: {twice[1]}=…"
     lines = str(error).strip().splitlines()
     deleted = re.match(r"Could not delete from config\. The value of '([^']+)' is ", lines[0])  # Hydra 1.4's

@@ -204,12 +204,12 @@ def passed_on() -> Iterator[Stop]:
     """
 
     def pass_on(number: int) -> None:
-        # Not by print, which may be what the signal interrupted.
-        os.write(2, b"\nstopping when each process has saved its run; Ctrl-C again does not wait\n")
         for worker in multiprocessing.active_children():
             worker.terminate()
         last.args = (os.getpid(), number)
         last.start()
+        with suppress(OSError):  # nobody may be reading; not by print, which may be what the signal interrupted
+            os.write(2, b"\nstopping when each process has saved its run; Ctrl-C again does not wait\n")
 
     last = threading.Timer(WORKERS_SAVE_WITHIN, os.kill)
     last.daemon = True

@@ -107,7 +107,7 @@ needs_fashion_mnist = pytest.mark.skipif(
 
 @needs_fashion_mnist
 def test_the_small_cnn_reaches_80_percent_on_a_fifth_of_fashion_mnist_in_2_epochs(lossbench: Lossbench) -> None:
-    answer = lossbench(*FASHION_MNIST, "epochs=2", "dataset.train_fraction=0.2")
+    answer = lossbench(*FASHION_MNIST, "epochs=2", "dataset.train_fraction=0.2", "device.threads=1")
     assert answer.returncode == 0, answer.stderr
     assert float(answer.stdout.split()[2]) >= 0.80
 

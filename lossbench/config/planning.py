@@ -50,7 +50,7 @@ class Session:
 
     hydra: Hydra
     prefix: tuple[str, ...]  # overrides that every composition starts with
-    _parsed: dict[str, Override] = field(default_factory=dict, init=False)
+    _parsed: dict[str, Override] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def plan(self, overrides: Sequence[str]) -> Plan:
         """Compose every run of a sweep.
@@ -256,10 +256,11 @@ class Session:
             raise ConfigError(f"cannot read '{nameless.input_line}': expected key=value, and there is no key")
         if any(re.match(rf"{RECIPE}(\.|$)", override.key_or_group) for override in parsed):
             raise ConfigError(f"{RECIPE} is for the yaml of an experiment; lossbench reproduce reads it there")
-        groups = {f"hydra/{group}" for group in self.hydra.config_loader.list_groups("hydra")}
-        chosen = [override.key_or_group for override in parsed if override.key_or_group.startswith("hydra/")]
-        if wrong := [group for group in chosen if group not in groups]:
-            raise ConfigError(f"no group '{wrong[0]}'{did_you_mean(wrong[0], groups)}")
+        for group in {override.key_or_group for override in parsed if override.key_or_group.startswith("hydra/")}:
+            parent = group.rpartition("/")[0]
+            siblings = [f"{parent}/{name}" for name in self.hydra.config_loader.list_groups(parent)]
+            if group not in siblings:
+                raise ConfigError(f"no group '{group}'{did_you_mean(group, siblings)}")
         swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
         if any(key.split(".")[0] == "tracker" for key in swept):
             raise ConfigError("trackers are used together, not swept: tracker=[tensorboard,mlflow]")

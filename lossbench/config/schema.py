@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -78,8 +78,8 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
         if key not in list(config.keys()) or OmegaConf.is_missing(config, key):
             raise ConfigError(f"{key} must be given")
     with explained():
-        # Node by node: OmegaConf's own copy without the others takes ten times as long.
-        resolved = {str(key): _plain(config[key]) for key in config if key not in ("hydra", RECIPE)}
+        wanted = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", RECIPE)])
+        resolved = cast(Config, OmegaConf.to_container(wanted, resolve=True, throw_on_missing=True))
     try:
         check_plain(resolved)  # what is trained must be possible to read again
     except ValueError as error:
@@ -106,10 +106,6 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
     for where, values in (("", resolved), ("teacher.", resolved["teacher"] or {})):
         _check_values(values, where)
     return resolved
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
 
 
 def _check_values(values: Mapping[str, Any], where: str) -> None:

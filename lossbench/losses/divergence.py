@@ -19,7 +19,7 @@ def divergence(logits: Tensor, teacher_logits: Tensor, temperature: float | Tens
         The divergence of each position, [N] or [N, H, W], and its derivative by z, shaped like the logits, for
         `lossbench.losses.parts.with_gradient`.
     """
-    fall, teacher_fall = _fall(logits / temperature), _fall(teacher_logits / temperature)
+    fall, teacher_fall = _fall(logits) / temperature, _fall(teacher_logits) / temperature
     value, difference, *_ = _compare(fall, teacher_fall)
     return value, difference.div_(temperature)
 
@@ -46,8 +46,8 @@ def decoupled_divergence(
         As `divergence` does.
     """
     labels = labels.unsqueeze(1)
-    fall, above = _others(logits / temperature, labels)
-    teacher_fall, teacher_above = _others(teacher_logits / temperature, labels)
+    fall, above = (values / temperature for values in _others(logits, labels))
+    teacher_fall, teacher_above = (values / temperature for values in _others(teacher_logits, labels))
     among_others, difference, probs, log_sum, teacher_log_sum = _compare(fall, teacher_fall)
     # log (1 - p_y) / p_y, by which the label's probability and that of the rest are told without 1 - p
     rest, teacher_rest = above + log_sum, teacher_above + teacher_log_sum
@@ -62,7 +62,10 @@ def decoupled_divergence(
 def _compare(fall: Tensor, teacher_fall: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return KL, p - q, p and both log Σ exp(fall), of logits whose largest is 0."""
     probs, goal = torch.softmax(fall, 1), torch.softmax(teacher_fall, 1)
-    log_sum, teacher_log_sum = -probs.amax(1).log(), -goal.amax(1).log()  # max p = 1 / Σ exp(fall)
+    if torch.is_grad_enabled():  # a largest p shares its gradient where two are equal but for rounding
+        log_sum, teacher_log_sum = fall.logsumexp(1), teacher_fall.logsumexp(1)
+    else:
+        log_sum, teacher_log_sum = -probs.amax(1).log(), -goal.amax(1).log()  # max p = 1 / Σ exp(fall)
     value = ((teacher_fall - fall) * goal).sum(1) + log_sum - teacher_log_sum
     return value, probs - goal, probs, log_sum, teacher_log_sum
 

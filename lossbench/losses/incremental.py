@@ -83,8 +83,9 @@ def _binary_terms(
     log_p = F.log_softmax(logits / temperature, dim=1)
     probs = log_p.exp()
     # log(1 - p) is -∞ where p rounds to 1; from machine epsilon on, p is as good as 1.
-    rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps)
+    unbound, least = -torch.expm1(log_p), torch.finfo(log_p.dtype).eps
+    rest = unbound.clamp(min=least)
     losses = -torch.lerp(rest.log(), log_p, goal).sum(1)
-    by_log_p = probs * (1 - goal) / rest - goal
+    by_log_p = probs * (1 - goal) / rest * (unbound >= least).to(rest.dtype) - goal
     by_logits = (by_log_p - probs * by_log_p.sum(1, keepdim=True)) / temperature
     return losses / logits.shape[1], by_logits / logits.shape[1]

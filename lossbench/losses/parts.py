@@ -40,7 +40,7 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
 def with_gradient(compute: Callable[..., tuple[Tensor, Tensor]], logits: Tensor, *inputs: Any) -> Tensor:
     """Return a number per position whose gradient by the logits is computed along with it.
 
-    What autograd would keep for the backward pass, several tensors as large as the logits, is one.
+    What autograd would keep for the backward pass, several tensors as large as the logits, is one beside the inputs.
 
     Args:
         compute: called as `compute(logits, *inputs)`; returns the numbers, [N] or [N, H, W], and the derivative of each
@@ -51,6 +51,8 @@ def with_gradient(compute: Callable[..., tuple[Tensor, Tensor]], logits: Tensor,
     """
     if torch.is_grad_enabled() and any(isinstance(values, Tensor) and values.requires_grad for values in inputs):
         return compute(logits, *inputs)[0]
+    # What was made in inference mode, a teacher's logits say, cannot be kept for a backward pass; a copy can.
+    inputs = tuple(v.clone() if isinstance(v, Tensor) and v.is_inference() else v for v in inputs)
     numbers: Tensor = _WithGradient.apply(compute, logits, *inputs)[0]
     return numbers
 
@@ -65,7 +67,7 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.compute = inputs[0]
-        ctx.others = [None if isinstance(values, Tensor) else values for values in inputs[2:]]
+        ctx.others = [Tensor if isinstance(values, Tensor) else values for values in inputs[2:]]
         tensors = [values for values in inputs[1:] if isinstance(values, Tensor)]
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(output[1], *tensors)
@@ -74,7 +76,7 @@ class _WithGradient(torch.autograd.Function):
     def backward(ctx: Any, of_numbers: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         derivative, logits, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated
-            inputs = [tensors.pop(0) if values is None else values for values in ctx.others]
+            inputs = [tensors.pop(0) if values is Tensor else values for values in ctx.others]
             derivative = ctx.compute(logits, *inputs)[1]
         return None, derivative * of_numbers.unsqueeze(1), *(None for _ in ctx.others)
 

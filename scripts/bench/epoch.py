@@ -175,7 +175,7 @@ def main() -> None:
         return
     folder = arguments.output
     where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else processor()
-    name = "accuracy" if arguments.accuracy else "speed"
+    name = f"accuracy_{'_'.join(arguments.models)}" if arguments.accuracy else "speed"
     name += f"-{arguments.device.partition(':')[0]}" * (arguments.device != "cpu") + "-cifar" * arguments.cifar_shaped
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows)

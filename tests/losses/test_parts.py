@@ -95,6 +95,19 @@ def test_stacked_hyperparameters_give_what_a_loop_gives(name: str, monkeypatch: 
     torch.testing.assert_close(vmap(slope)(numbers), torch.stack([slope(number) for number in numbers]))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_stacked_logits_give_what_a_loop_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "PART", 4)
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case(SHAPES[0])
+    both = torch.stack([logits.detach(), logits.detach().flip(1)])
+
+    def value(logits: Tensor) -> Tensor:
+        return loss(logits, targets, teacher, torch.tensor(number))
+
+    torch.testing.assert_close(vmap(value)(both), torch.stack([value(one) for one in both]))
+
+
 def test_parts_are_cut_where_there_are_many_positions() -> None:
     seen: list[int] = []
 
@@ -120,3 +133,48 @@ def test_the_normalisation_of_a_tempered_softmax_is_found_to_the_last_digits(
     logits = scale * torch.randn(64, num_classes, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     sums = tempered_log_softmax(logits, t).exp().sum(1)
     torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_where_p_is_as_good_as_1_the_gradient_is_that_of_what_is_computed(temperature: float) -> None:
+    logits = torch.tensor([[20.0, 0.0, 0.0, 1.0]], requires_grad=True)
+    teacher = torch.tensor([[0.0, 0.0, 0.5]])
+    slopes = []
+    for learned in (False, True):  # by hand, and by autograd
+        at = torch.tensor(temperature, requires_grad=learned)
+        loss = incremental_distillation(logits, torch.tensor([0]), teacher_logits=teacher, temperature=at, weight=1.0)
+        slopes += torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(slopes[0], slopes[1])
+    torch.testing.assert_close(slopes[0].sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("loss", [distillation, decoupled_distillation])
+def test_a_teacher_may_come_from_inference_mode_and_logits_may_have_much_in_common(loss: Callable[..., Tensor]) -> None:
+    with torch.inference_mode():
+        teacher = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    targets = torch.arange(4)
+    (plain,) = torch.autograd.grad(loss(logits, targets, teacher_logits=teacher, temperature=3.0), logits)
+    high = (logits.detach() + 1024).requires_grad_()
+    exact = high.detach() - 1024  # as far as they could be told apart up there
+    (slope,) = torch.autograd.grad(loss(high, targets, teacher_logits=teacher, temperature=3.0), high)
+    exact.requires_grad_()
+    (expected,) = torch.autograd.grad(loss(exact, targets, teacher_logits=teacher, temperature=3.0), exact)
+    torch.testing.assert_close(slope, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(slope, plain, rtol=1e-2, atol=1e-2)
+
+
+def test_logits_that_are_all_but_equal_give_the_gradient_that_autograd_gives() -> None:
+    logits = torch.tensor([[1.0, 1.0000001, -1.0]], requires_grad=True)
+    slopes = []
+    for learned in (False, True):
+        at = torch.tensor(1.0, requires_grad=learned)
+        loss = distillation(logits, torch.tensor([0]), teacher_logits=torch.tensor([[0.3, 0.1, 0.2]]), temperature=at)
+        slopes += torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(slopes[0], slopes[1])
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 5, 0, 3)])
+def test_an_empty_batch_has_no_tempered_loss(shape: tuple[int, ...]) -> None:
+    targets = torch.zeros(shape[0], *shape[2:], dtype=torch.int64)
+    assert bi_tempered(torch.randn(shape, requires_grad=True), targets).item() == 0
