@@ -256,7 +256,7 @@ class Session:
             raise ConfigError(f"cannot read '{nameless.input_line}': expected key=value, and there is no key")
         if any(re.match(rf"{RECIPE}(\.|$)", override.key_or_group) for override in parsed):
             raise ConfigError(f"{RECIPE} is for the yaml of an experiment; lossbench reproduce reads it there")
-        for group in {override.key_or_group for override in parsed if override.key_or_group.startswith("hydra/")}:
+        for group in (override.key_or_group for override in parsed if override.key_or_group.startswith("hydra/")):
             parent = group.rpartition("/")[0]
             siblings = [f"{parent}/{name}" for name in self.hydra.config_loader.list_groups(parent)]
             if group not in siblings:

@@ -86,7 +86,7 @@ def _of_indices(
     logits: Tensor, targets: Tensor, epsilon: float | Tensor, temperature: float | Tensor, ignore_index: int
 ) -> Tensor:
     """Cross-entropy of class indices, [N], that all weigh the same, by torch's own kernels."""
-    scaled = logits / temperature if isinstance(temperature, Tensor) or temperature != 1 else logits
+    scaled = softened(logits, temperature)
     labelled = is_labelled(targets, ignore_index)
     if isinstance(epsilon, Tensor):  # which F.cross_entropy does not take under vmap
         log_p = F.log_softmax(scaled, 1)
@@ -95,6 +95,11 @@ def _of_indices(
     else:
         total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
     return total / labelled.sum().clamp(min=1)
+
+
+def softened(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return z / T; by the number 1, most losses' default, without a pass over memory."""
+    return logits / temperature if isinstance(temperature, Tensor) or temperature != 1 else logits
 
 
 def smoothed_cross_entropy(

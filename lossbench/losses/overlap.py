@@ -11,7 +11,7 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.cross_entropy import smoothed_cross_entropy, weights_of_targets
+from lossbench.losses.cross_entropy import smoothed_cross_entropy, softened, weights_of_targets
 from lossbench.losses.link import link
 from lossbench.losses.regions import Regions, regions
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, weighted_mean
@@ -202,8 +202,7 @@ def dice_cross_entropy(
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
     # Written out, not by `log_probs`: of few classes, passes over memory cost less than what these would save.
-    is_plain = not isinstance(temperature, Tensor) and temperature == 1
-    log_p = F.log_softmax(logits if is_plain else logits / temperature, dim=1)
+    log_p = F.log_softmax(softened(logits, temperature), dim=1)
     overlap_term = _dice(regions(log_p.exp(), targets, over, include_absent, ignore_index, squared=squared), smooth)
     of_target = at_target(log_p, targets, ignore_index)
     if isinstance(epsilon, Tensor) or epsilon > 0:
