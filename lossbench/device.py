@@ -22,6 +22,8 @@ ONE_THREAD_STACKED_FLOPS = 15_000_000  # of all models of a stack: each operatio
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+KEPT = 31 * 2**20  # bytes; glibc learns from pieces below 32 MB alone
+
 THREADS = Interval(1.0, 1024.0)  # more than a machine has are waste, and far more end the process
 
 
@@ -70,7 +72,7 @@ class Device:
     channels_last: bool
 
     def use(self, step_flops: int, one_thread_below: int = ONE_THREAD_FLOPS) -> None:
-        """Set torch up for a run: CPU threads, and deterministic algorithms on a GPU.
+        """Set torch up for a run: CPU threads and memory, and deterministic algorithms on a GPU.
 
         Args:
             step_flops: floating-point operations of one forward pass over a batch.
@@ -81,6 +83,10 @@ class Device:
             # Warn only: some kernels have no deterministic twin, and a run on them is better than none.
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
+        else:
+            # What a step frees, the next step gets again, and not new pages that Linux has to fill with zeros first:
+            # glibc keeps pieces up to the largest that it has seen come back. No effect elsewhere.
+            torch.empty(KEPT, dtype=torch.uint8)
 
     def seed(self, seed: int) -> None:
         """Seed the generators that a training may draw from: the CPU's and the device's own.

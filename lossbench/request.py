@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lossbench import config, progress
@@ -33,6 +36,24 @@ def train(
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
         display.plan((len(plan.runs or ()) if plan.search is None else plan.search.runs) or None)
-        from lossbench import sweep  # torch, which takes seconds to import
+        with _for_good():
+            from lossbench import sweep  # torch, which takes seconds to import
 
         return sweep.train(hydra, plan, overrides, display, since=since, force=force, retry_failed=retry_failed)
+
+
+@contextlib.contextmanager
+def _for_good() -> Iterator[None]:
+    """Import torch without looking for garbage among what stays until the end.
+
+    Python would look time and again while the objects of two thousand modules come, and once more as the process ends.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+    gc.freeze()

@@ -232,7 +232,7 @@ def test_runs_of_a_sweep_that_share_a_composition_are_what_hydra_composes(overri
     with config.session() as hydra:
         plan = hydra.plan(overrides)
         alone = [hydra.hydra.config_loader.load_sweep_config(plan.master, list(job)) for job in plan.jobs]
-    assert plan.runs == [config.resolve(each, each.hydra.runtime.choices) for each in alone]
+    assert plan.runs == [config.resolve(config.of_run(each), each.hydra.runtime.choices) for each in alone]
     assert list(plan.typed) == [tuple(each.hydra.overrides.task) for each in alone]
     assert len(alone) > 1
 

@@ -175,3 +175,29 @@ def test_train_says_what_it_trains_before_it_imports_torchs_compiler_scikit_lear
     ) + command("train", "dataset=digits", "model=mlp", "device=cpu", f"results_dir={tmp_path}")
     slow = ("torch._dynamo", "sklearn", "torchvision", "pandas", "scipy.stats")
     assert loaded_by(stopped, "torch", *slow) == {"torch"}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_training_never_loads_torchs_compiler_and_leaves_what_was_imported_uncollected(
+    optimizer: str, tmp_path: Path
+) -> None:
+    train = command(
+        "train", "dataset=digits", "model=mlp", f"optimizer={optimizer}", "epochs=1", "device=cpu", "--quiet",
+        f"results_dir={tmp_path}",
+    )  # fmt: skip
+    done = (
+        "\nimport gc\nfrom pathlib import Path\n"
+        f"assert len(list(Path({str(tmp_path)!r}, 'runs').glob('*-s*'))) == 1\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 100_000"
+    )
+    assert loaded_by(train + done, "torch", "torch._dynamo", "sympy", "triton") == {"torch"}
+
+
+def test_what_a_user_holds_who_imported_torch_stays_open_to_collection(tmp_path: Path) -> None:
+    train = (
+        "import gc, torch\nfrom lossbench import request\n"
+        "request.train(['dataset=digits', 'model=mlp', 'epochs=1', 'device=cpu', 'results_dir="
+        f"{tmp_path}'], config_dir=None, force=False, quiet=True)\n"
+        "assert gc.isenabled() and gc.get_freeze_count() < 1_000"
+    )
+    assert "torch" in loaded_by(train, "torch")

@@ -1,9 +1,11 @@
 """Optimizers and schedules. Configurations are found by globbing conf/optimizer and conf/schedule."""
 
+import copy
 import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,32 @@ def weights_under_gradient(
         optimizer.step()
         values.append(weight.item())
     return values
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (sgd, partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)),
+        (adamw, partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01, fused=True)),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_steps_are_those_of_torch_optim_bit_by_bit_and_no_graph_is_recorded(
+    ours: Callable[..., torch.optim.Optimizer], theirs: Callable[..., torch.optim.Optimizer]
+) -> None:
+    torch.manual_seed(0)
+    model = two_layers()
+    other = copy.deepcopy(model)
+    pair = ((model, ours(model)), (other, theirs(other.parameters())))
+    for _ in range(3):
+        inputs = torch.randn(8, 2)
+        for network, optimizer in pair:
+            optimizer.zero_grad()
+            network(inputs).square().sum().backward()
+            optimizer.step()
+    for mine, reference in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, reference)
+        assert mine.is_leaf
 
 
 def two_layers() -> nn.Module:

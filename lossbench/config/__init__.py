@@ -2,7 +2,7 @@
 
 from lossbench.config.jobs import Job, Plan, Task, import_from_here, returned, workers
 from lossbench.config.planning import Session, session
-from lossbench.config.schema import GROUPS, VALUES, resolve
+from lossbench.config.schema import GROUPS, VALUES, of_run, resolve
 from lossbench.identity import Config, identity, learns_new_classes, run_id, teacher_config
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "identity",
     "import_from_here",
     "learns_new_classes",
+    "of_run",
     "resolve",
     "returned",
     "run_id",

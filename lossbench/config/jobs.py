@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from lossbench.config.schema import resolve
+from lossbench.config.schema import of_run, resolve
 from lossbench.errors import ConfigError
 from lossbench.explain import explained
 from lossbench.identity import Config
@@ -53,7 +53,7 @@ class Job:
         """Do it for one job, in the process that the launcher calls it in."""
         import_from_here()
         job = HydraConfig.get()
-        return self.task(resolve(config), tuple(job.overrides.task), job.job.num)
+        return self.task(resolve(of_run(config)), tuple(job.overrides.task), job.job.num)
 
     def compose(
         self, overrides: Sequence[str], context: HydraContext, master: DictConfig
@@ -63,7 +63,7 @@ class Job:
             return self.planned[tuple(overrides)]
         with explained():
             composed = context.config_loader.load_sweep_config(master, list(overrides))
-        return resolve(composed, composed.hydra.runtime.choices), tuple(composed.hydra.overrides.task)
+        return resolve(of_run(composed), composed.hydra.runtime.choices), tuple(composed.hydra.overrides.task)
 
 
 def returned(overrides: Sequence[str], value: Any) -> JobReturn:

@@ -35,7 +35,7 @@ from hydra_plugins._lossbench import SweepLauncher
 from lossbench.catalogue import RECIPE, conf_dirs
 from lossbench.config.jobs import Job, Plan, Task, import_from_here, workers
 from lossbench.config.overrides import MOST_RUNS, NESTED_GROUPS, check_size, interval, is_plain, translated
-from lossbench.config.schema import resolve
+from lossbench.config.schema import of_run, resolve
 from lossbench.domains import AT_LEAST_ONE
 from lossbench.errors import ConfigError, did_you_mean
 from lossbench.explain import composing, explained
@@ -174,20 +174,21 @@ class Session:
         Jobs that differ in nothing but numbers and words share one composition, into which those of each are set as
         Hydra sets them: to compose takes ten times as long.
         """
-        bases: dict[tuple[str, ...], DictConfig] = {}
+        bases: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
         for job in jobs:
             parsed = self._parse(job)
             shape = tuple(
                 override.key_or_group if is_plain(override) else f"={override.input_line}" for override in parsed
             )
             if shape not in bases:
-                bases[shape] = self.hydra.config_loader.load_sweep_config(master, list(job))
-            base = bases[shape]
+                composed = self.hydra.config_loader.load_sweep_config(master, list(job))
+                bases[shape] = of_run(composed), composed.hydra.runtime.choices
+            base, choices = bases[shape]
             for override in parsed:
                 if is_plain(override):
                     OmegaConf.update(base, override.key_or_group, override.value())
             typed = tuple(str(override.input_line) for override in parsed if not override.is_hydra_override())
-            yield resolve(base, base.hydra.runtime.choices), typed
+            yield resolve(base, choices), typed
 
     def multirun(self, plan: Plan, overrides: Sequence[str], task: Task, display: Silent) -> list[Any]:
         """Call `task` for every run, here or in whichever process Hydra's launcher chooses.

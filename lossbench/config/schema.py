@@ -61,11 +61,17 @@ class Schema:
 ConfigStore.instance().store(name="schema", node=Schema)
 
 
+def of_run(config: DictConfig) -> DictConfig:
+    """Copy a composed configuration without what is no part of the run: Hydra's own settings and a recipe."""
+    with explained():
+        return OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", RECIPE)])
+
+
 def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Config:
-    """Turn a composed configuration into plain values, each group with the name it was chosen by.
+    """Turn the configuration of a run into plain values, each group with the name it was chosen by.
 
     Args:
-        config: what Hydra composed.
+        config: what `of_run` returns.
         choices: the choice of each group; within a job Hydra's own record of them.
 
     Raises:
@@ -78,8 +84,7 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
         if key not in list(config.keys()) or OmegaConf.is_missing(config, key):
             raise ConfigError(f"{key} must be given")
     with explained():
-        wanted = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", RECIPE)])
-        resolved = cast(Config, OmegaConf.to_container(wanted, resolve=True, throw_on_missing=True))
+        resolved = cast(Config, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     try:
         check_plain(resolved)  # what is trained must be possible to read again
     except ValueError as error:

@@ -89,10 +89,14 @@ def smooth_ece(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -10
     spectrum = residual_spectrum(predictions.confidence, predictions.correct)
     if not spectrum.any():
         return 0.0
-    error = functools.cache(functools.partial(smoothed_error, spectrum))  # brentq asks for that at 1 again
-    if error(1.0) >= 1.0:  # all wrong and all certain, but for rounding
-        return 1.0
-    return float(brentq(lambda bandwidth: error(bandwidth) - bandwidth, 0.0, 1.0, xtol=1e-14))
+    error = functools.cache(functools.partial(smoothed_error, spectrum))  # brentq asks for that at its ends again
+    # No smoothing takes from the size of the sum of all residuals, so the value is no less than that; and what is
+    # left at that bandwidth is no less than the value. Rounding can make either end the root itself.
+    least = abs(float(spectrum[0])) / 2
+    most = error(least)
+    if most <= least or error(most) >= most:
+        return most
+    return float(brentq(lambda bandwidth: error(bandwidth) - bandwidth, least, most, xtol=1e-14))
 
 
 @metric(better="lower")

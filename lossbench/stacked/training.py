@@ -192,7 +192,7 @@ class Stack:
         self._end_epoch(rows, orders)
 
     def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the losses of a batch, [R], and their gradients, [R, P]."""
+        """Return the losses of a batch, [R], and their gradients, [R, P], which last until the next."""
         inputs, targets, extras = batch
         parameters = self.weights.parameters()
         common = {"epoch": self.extras[0].epoch} if "epoch" in self.extras[0].wanted else {}
@@ -214,7 +214,7 @@ class Stack:
         losses = vmap(loss_of)(parameters, self.weights.buffers, *tensors, self.hyperparameters)
         # Each loss depends on its own run's parameters alone, so that the gradient of their sum is that of each.
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
-        return losses.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+        return losses.detach(), self.weights.laid_out(gradients)
 
     def _of_runs(self, values: Tensor) -> Tensor:
         """What is one for each seed, one for each run."""

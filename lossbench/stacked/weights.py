@@ -18,12 +18,19 @@ class Weights:
         with torch.no_grad():
             rows = [torch.cat([parameter.flatten() for parameter in network.parameters()]) for network in networks]
         self.flat = torch.stack(rows)  # [R, P]
+        self.gradients = torch.empty_like(self.flat)
         of_runs = [dict(network.named_buffers()) for network in networks]
         self.buffers = {name: torch.stack([buffers[name] for buffers in of_runs]) for name in of_runs[0]}
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the parameters by name, [R, …], as leaves of a new graph that share memory with `flat`."""
         return {name: part.detach().requires_grad_() for name, part in self._parts(self.flat).items()}
+
+    def laid_out(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Return the gradients of the parameters as `flat` has these, [R, P]; the next ones take their place."""
+        for part, gradient in zip(self._parts(self.gradients).values(), gradients, strict=True):
+            part.copy_(gradient)
+        return self.gradients
 
     def row(self, r: int, flat: Tensor, buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return one run's state dict, copied.

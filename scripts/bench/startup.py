@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Seconds until a user sees something: what takes longest to import beside the first sign of life of each command.
+"""Seconds until a user learns something: what takes longest to import beside the first useful line of each command.
 
-The commands are tried in turn, round after round, each in a fresh process on a terminal of its own: until something is
-shown, and until it ends. `train` is given data, a model and an epoch to start with; the others need no torch.
+The commands are tried in turn, round after round, each in a fresh process on a terminal of its own: until what is said
+of it below is shown, and until it ends. `train` is given data, a model and an epoch; the others need no torch.
 
     .venv/bin/python scripts/bench/startup.py [--rounds 7] [--output results/bench/startup]
 """
@@ -14,6 +14,7 @@ import os
 import platform
 import pty
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -24,32 +25,37 @@ from pathlib import Path
 
 TORCH = "python -c 'import torch'"
 TRAIN = "lossbench train dataset=digits model=mlp epochs=1 device=cpu"
-COMMANDS = {
-    TORCH: [sys.executable, "-c", "import torch; print(1)"],
-    TRAIN: [sys.executable, "-m", *TRAIN.split()],
-    "lossbench --help": [sys.executable, "-m", "lossbench", "--help"],
-    "lossbench list losses": [sys.executable, "-m", "lossbench", "list", "losses"],
-    "lossbench report": [sys.executable, "-m", "lossbench", "report"],
+COMMANDS = {  # and what is waited for
+    TORCH: "imported",
+    TRAIN: "0/1 run",
+    "lossbench train dataset=digits loss=label_smothing": "did you mean",
+    "lossbench --help": "Usage",
+    "lossbench list losses": "cross_entropy",
+    "lossbench report": "accuracy",
 }
 
 
-def timed(command: list[str], folder: str) -> tuple[float, float]:
-    """Return when something was shown and when the process ended, in seconds from its start."""
+def timed(name: str, awaited: str, folder: str) -> tuple[float, float]:
+    """Return when what is awaited was shown and when the process ended, in seconds from its start."""
+    command = [sys.executable, "-c", "import torch; print('imported')"]
+    if name != TORCH:
+        command[1:] = ["-m", *name.split()]
     terminal, its = pty.openpty()
     started = time.perf_counter()
-    first = 0.0
+    first, so_far = 0.0, b""
     with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, cwd=folder) as process:
         os.close(its)
         try:
             while shown := os.read(terminal, 65536):
-                # Not what hides the cursor before there is anything to show.
-                if not first and re.sub(rb"\x1b\[[?\d;]*[a-zA-Z]", b"", shown).strip():
+                so_far += shown
+                text = re.sub(rb"\x1b\[[?\d;]*[a-zA-Z]", b"", so_far)  # without colours and moves of the cursor
+                if not first and awaited.encode() in b" ".join(text.split()):
                     first = time.perf_counter() - started
         except OSError:  # the end, on Linux
             pass
         os.close(terminal)
-    if process.returncode:
-        raise SystemExit(f"{command} ended with {process.returncode}")
+    if not first:
+        raise SystemExit(f"{command} ended with {process.returncode} and never said: {awaited}")
     return first, time.perf_counter() - started
 
 
@@ -67,8 +73,8 @@ def main() -> None:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     for turn in range(arguments.rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
-            for name, command in COMMANDS.items():
-                measured = timed(command, folder)
+            for name, awaited in COMMANDS.items():
+                measured = timed(name, awaited, folder)
                 if turn:  # the first reads files that no later one has to read
                     times[name].append(measured)
     later = [mine[0] - torch[0] for mine, torch in zip(times[TRAIN], times[TORCH], strict=True)]
@@ -76,14 +82,18 @@ def main() -> None:
         f"torch {version('torch')}, python {platform.python_version()}, {platform.machine()}; seconds, median "
         f"(least–largest) of {arguments.rounds} rounds",
         "",
-        f"    scripts/bench/startup.py --rounds {arguments.rounds}",
+        f"    {shlex.join(['scripts/bench/startup.py', *sys.argv[1:]])}",
         "",
-        "| command | something is shown | end |",
-        "| --- | --- | --- |",
+        "| command | what is waited for | shown | end |",
+        "| --- | --- | --- | --- |",
     ]
     for name, pairs in times.items():
-        lines.append(f"| `{name}` | {spread([first for first, _ in pairs])} | {spread([end for _, end in pairs])} |")
-    lines += ["", f"Seconds from when torch alone would be imported to when `train` shows something: {spread(later)}."]
+        shown, end = (spread(list(values)) for values in zip(*pairs, strict=True))
+        lines.append(f"| `{name}` | {COMMANDS[name]} | {shown} | {end} |")
+    lines += [
+        "",
+        f"Seconds from when torch alone would be imported to when `train` says how many runs: {spread(later)}.",
+    ]
     text = "\n".join(lines) + "\n"
     print(text)
     if arguments.output:

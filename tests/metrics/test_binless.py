@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from lossbench.metrics import confidence_gap, ks_error, smooth_ece
 from lossbench.metrics.binless import residual_spectrum, smoothed_error
@@ -61,6 +62,16 @@ def test_smooth_ece_is_the_bandwidth_at_which_the_smoothed_error_equals_it(num_e
     confidence, correct, logits, targets = example(num_examples, scale)
     value = smooth_ece(logits, targets)
     assert value == pytest.approx(by_quadrature(confidence, correct, value), abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.9, 1.0, 1.1, 5.0])
+@pytest.mark.parametrize("num_examples", [1, 2, 30, 400])
+def test_smooth_ece_is_the_only_root_between_0_and_1(num_examples, scale):
+    for seed in range(10):
+        confidence, correct, logits, targets = example(num_examples, scale, seed)
+        spectrum = residual_spectrum(confidence, correct)
+        root = brentq(lambda bandwidth, s=spectrum: smoothed_error(s, bandwidth) - bandwidth, 0.0, 1.0, xtol=1e-14)
+        assert smooth_ece(logits, targets) == pytest.approx(root, abs=1e-12)
 
 
 @pytest.mark.parametrize("bandwidth", [0.005, 0.05, 0.5, 1.0])
