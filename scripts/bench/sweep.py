@@ -43,7 +43,8 @@ class Sweep:
     seeds: int
     epochs: int
     batch_size: int
-    overrides: tuple[str, ...]
+    dataset: str
+    model: str
     ways: tuple[str, ...] = WAYS
 
     @property
@@ -55,16 +56,18 @@ class Sweep:
     def command(self) -> tuple[str, ...]:
         """After `lossbench`."""
         return (
-            "train", *self.overrides, "loss=label_smoothing", f"loss.epsilon={','.join(map(str, self.epsilons))}",
+            "train", f"dataset={self.dataset}", f"model={self.model}", "loss=label_smoothing",
+            f"loss.epsilon={','.join(map(str, self.epsilons))}",
             f"seed=range({self.seeds})", f"epochs={self.epochs}", f"batch_size={self.batch_size}",
             "device=cpu", "--quiet",
         )  # fmt: skip
 
 
 SWEEPS = {
-    "digits": Sweep((0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5), 5, 20, 64, ("dataset=digits", "model=mlp")),
+    "digits": Sweep((0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5), 5, 20, 64, "digits", "mlp"),
+    "fashion_mnist, mlp": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, "fashion_mnist", "mlp"),
     # Its convolutions are not stacked on a CPU, but trained one after another.
-    "fashion_mnist": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, ("dataset=fashion_mnist", "model=cnn"), WAYS[:3]),
+    "fashion_mnist, cnn": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, "fashion_mnist", "cnn", WAYS[:3]),
 }
 
 
@@ -79,14 +82,14 @@ def lossbench(sweep: Sweep, way: str) -> float:
     return seconds
 
 
-def shell_loop(name: str, sweep: Sweep, loop: int, folder: str) -> float:
+def shell_loop(sweep: Sweep, loop: int, folder: str) -> float:
     """Seconds of a whole sweep, counted from a few of its runs."""
     pairs = [(epsilon, seed) for seed in range(sweep.seeds) for epsilon in sweep.epsilons][:loop]
     total = 0.0
     for epsilon, seed in pairs:
         settings = {
-            "dataset": name, "epsilon": epsilon, "seed": seed, "epochs": sweep.epochs, "batch-size": sweep.batch_size,
-            "folder": folder,
+            "dataset": sweep.dataset, "model": sweep.model, "epsilon": epsilon, "seed": seed, "epochs": sweep.epochs,
+            "batch-size": sweep.batch_size, "folder": folder,
         }  # fmt: skip
         options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
         total += timed([sys.executable, str(HERE / "textbook.py"), *options])
@@ -138,7 +141,8 @@ def report(rows: list[dict[str, str | int | float]], rounds: int, loop: int) -> 
             runs = int(of[0]["runs"])
             each = f"{statistics.median(seconds) / runs:.2f}"
             lines.append(f"| {sweep} | {runs} | {way} | {spread(seconds)} | {each} | {' | '.join(ratios)} |")
-    lines += ["", *(f"* {name}: `lossbench {shlex.join(SWEEPS[name].command)}`" for name in SWEEPS)]
+    measured = dict.fromkeys(str(row["sweep"]) for row in rows)
+    lines += ["", *(f"* {name}: `lossbench {shlex.join(SWEEPS[name].command)}`" for name in measured)]
     return "\n".join(lines) + "\n"
 
 
@@ -161,9 +165,7 @@ def main() -> None:
             load = os.getloadavg()[0]
             for way in [way for way in sweep.ways if way in arguments.ways]:
                 shell = way == "shell loop"
-                seconds = (
-                    shell_loop(name, sweep, arguments.loop, arguments.fashion_mnist) if shell else lossbench(sweep, way)
-                )
+                seconds = shell_loop(sweep, arguments.loop, arguments.fashion_mnist) if shell else lossbench(sweep, way)
                 row = {"sweep": name, "runs": sweep.runs, "way": way, "round": number, "seconds": round(seconds, 2)}
                 rows.append({**row, "load": round(load, 1)})
                 print(f"{name} {way}: {seconds:.1f} s (round {number}, load {load:.1f})", file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
     python scripts/bench/textbook.py --dataset digits --epsilon 0.1 --seed 0
 
 Model, split sizes, optimizer, schedule, batch size and epochs are those of
-`lossbench train dataset=digits model=mlp loss=label_smoothing`, or of `dataset=fashion_mnist model=cnn`.
+`lossbench train dataset=digits model=mlp loss=label_smoothing`, or of `dataset=fashion_mnist` with either model.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def fashion_mnist(folder: Path) -> tuple[Dataset[tuple[Tensor, int]], Dataset[tu
     return part("train"), part("t10k")
 
 
-def mlp() -> nn.Module:
-    """As `model=mlp` for digits."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+def mlp(pixels: int) -> nn.Module:
+    """As `model=mlp`."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
 def cnn() -> nn.Module:
-    """As `model=cnn` for Fashion-MNIST."""
+    """As `model=cnn` for images of 28 × 28 pixels."""
 
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
@@ -103,6 +103,7 @@ def main() -> None:
     """Train, choose the epoch on validation, print accuracy, NLL and ECE on test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=["digits", "fashion_mnist"], default="digits")
+    parser.add_argument("--model", choices=["mlp", "cnn"], default="mlp", help="cnn is for Fashion-MNIST alone")
     parser.add_argument("--folder", type=Path, help="of Fashion-MNIST")
     parser.add_argument("--epsilon", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
@@ -117,7 +118,7 @@ def main() -> None:
     train, val = random_split(examples, [len(examples) - held_out, held_out])
     train_loader = DataLoader(train, batch_size=arguments.batch_size, shuffle=True)
     val_loader, test_loader = (DataLoader(part, batch_size=1024) for part in (val, test))
-    model = mlp() if small else cnn()
+    model = cnn() if arguments.model == "cnn" else mlp(64 if small else 784)
     loss_function = nn.CrossEntropyLoss(label_smoothing=arguments.epsilon)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, arguments.epochs * len(train_loader))

@@ -29,7 +29,8 @@ FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
 
 def of_textbook(folder: str, epochs: int, seed: int) -> tuple[float, float]:
     """Run `textbook.py`; return its seconds and the accuracy it prints."""
-    settings = ["--dataset", "fashion_mnist", "--folder", folder, "--epsilon", "0", "--batch-size", str(BATCH)]
+    settings = ["--dataset", "fashion_mnist", "--model", "cnn", "--folder", folder, "--epsilon", "0"]
+    settings += ["--batch-size", str(BATCH)]
     script = Path(__file__).with_name("textbook.py")
     took, output = _timed([sys.executable, str(script), *settings, "--epochs", str(epochs), "--seed", str(seed)])
     return took, float(output.split()[1])
