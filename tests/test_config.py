@@ -237,6 +237,19 @@ def test_runs_of_a_sweep_that_share_a_composition_are_what_hydra_composes(overri
     assert len(alone) > 1
 
 
+@pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4")], ids=["grid", "search"])
+def test_what_an_override_takes_from_another_it_takes_from_that_of_its_own_run(sweeper: tuple[str, ...]) -> None:
+    swept = "loss.epsilon=interval(0,0.2)" if sweeper else "loss.epsilon=0,0.2"
+    overrides = ["loss=label_smoothing", swept, "results_dir=r/e${loss.epsilon}", "optimizer.momentum=${loss.epsilon}"]
+    with config.session() as hydra:
+        plan = hydra.plan([*overrides, "optimizer.nesterov=false", *sweeper])
+    runs = plan.samples or plan.runs or ()
+    assert {run["loss"]["epsilon"] for run in runs} == {0.0, 0.2}
+    for run in runs:
+        epsilon = run["loss"]["epsilon"]
+        assert (run["results_dir"], run["optimizer"]["momentum"]) == (f"r/e{epsilon}", epsilon)
+
+
 def test_a_composition_is_shared_by_runs_that_differ_in_values_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     with config.session() as hydra:
         loader, composed = type(hydra.hydra.config_loader), []

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lossbench.config.schema import of_run, resolve
 from lossbench.errors import ConfigError
@@ -53,7 +53,7 @@ class Job:
         """Do it for one job, in the process that the launcher calls it in."""
         import_from_here()
         job = HydraConfig.get()
-        return self.task(resolve(of_run(config)), tuple(job.overrides.task), job.job.num)
+        return self.task(resolve(of_run(config)), as_typed(job.overrides.task), job.job.num)
 
     def compose(
         self, overrides: Sequence[str], context: HydraContext, master: DictConfig
@@ -63,7 +63,12 @@ class Job:
             return self.planned[tuple(overrides)]
         with explained():
             composed = context.config_loader.load_sweep_config(master, list(overrides))
-        return resolve(of_run(composed), composed.hydra.runtime.choices), tuple(composed.hydra.overrides.task)
+        return resolve(of_run(composed), composed.hydra.runtime.choices), as_typed(composed.hydra.overrides.task)
+
+
+def as_typed(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return overrides of Hydra's own node as they were typed: what `${loss.epsilon}` is, each run says for itself."""
+    return tuple(cast(list[str], OmegaConf.to_container(cast(ListConfig, overrides), resolve=False)))
 
 
 def returned(overrides: Sequence[str], value: Any) -> JobReturn:
