@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -9,7 +10,7 @@ from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
 from lossbench.catalogue import RECIPE
 from lossbench.domains import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
@@ -63,8 +64,11 @@ ConfigStore.instance().store(name="schema", node=Schema)
 
 def of_run(config: DictConfig) -> DictConfig:
     """Copy a composed configuration without what is no part of the run: Hydra's own settings and a recipe."""
-    with explained():
-        return OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", RECIPE)])
+    run = copy.deepcopy(config)  # which keeps the kind of each value, as `masked_copy` does not
+    with flag_override(run, ["struct", "readonly"], False):
+        for key in {"hydra", RECIPE}.intersection(run):
+            del run[key]
+    return run
 
 
 def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Config:
