@@ -10,6 +10,11 @@ from support import Answer, Lossbench
 
 from lossbench.cli import main
 
+LONG = {
+    "test_readme", "test_pages", "test_reproduce", "test_trackers", "test_training", "test_search", "test_parallel",
+    "test_stacked_sweep", "test_determinism", "test_jobs",
+}  # fmt: skip
+
 
 def pytest_configure() -> None:
     # Small tensors: a second thread only waits for the first, and here also for whoever else uses the machine.
@@ -18,7 +23,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The longest files first, so that no worker is left with one alone at the end.
-    items.sort(key=lambda item: item.path.name not in ("test_readme.py", "test_pages.py"))
+    items.sort(key=lambda item: item.path.stem not in LONG)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):

@@ -105,6 +105,7 @@ needs_fashion_mnist = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_fashion_mnist
 def test_the_small_cnn_reaches_80_percent_on_a_fifth_of_fashion_mnist_in_2_epochs(lossbench: Lossbench) -> None:
     answer = lossbench(*FASHION_MNIST, "epochs=2", "dataset.train_fraction=0.2", "device.threads=1")

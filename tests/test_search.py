@@ -145,6 +145,7 @@ def test_losses_and_seeds_have_as_many_trials_each_and_begin_at_the_same_point(
     assert {run for row in json.loads(report.stdout)["rows"] for run in row["runs"]} == best_runs
 
 
+@pytest.mark.slow
 def test_the_documented_search_leaves_its_baseline_at_the_defaults_of_that_loss() -> None:
     """Each other loss is searched in a hyperparameter of its own; the learning rate is searched for all."""
     text = (Path(__file__).parent.parent / "docs/scaling.md").read_text()

@@ -82,6 +82,7 @@ def test_a_recipe_is_trained_judged_and_written_down_and_the_second_time_nothing
     assert "cannot be read" in lossbench("reproduce", "--list", "--config-dir", "conf").stdout
 
 
+@pytest.mark.slow
 def test_a_claim_that_does_not_hold_is_exit_code_1_and_short_trainings_are_marked(
     lossbench: Lossbench, mine: Path, tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_claim_that_does_not_hold_is_exit_code_1_and_short_trainings_are_marke
     assert "**Quick scale" in (tmp_path / "other/mine-quick/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_needs_data_that_are_not_there_is_not_testable_and_the_rest_is(
     lossbench: Lossbench, mine: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ def test_what_needs_data_that_are_not_there_is_not_testable_and_the_rest_is(
     assert "empty" in last["why"]
 
 
+@pytest.mark.slow
 def test_where_no_data_are_there_at_all_it_is_the_request_that_is_wrong(lossbench: Lossbench, mine: Path) -> None:
     answer = lossbench("reproduce", "mine", "--config-dir", "conf", "dataset=image_folder", "dataset.folder=nowhere")
     assert answer.returncode == 2
@@ -116,6 +119,7 @@ def test_where_no_data_are_there_at_all_it_is_the_request_that_is_wrong(lossbenc
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_where_every_run_fails_there_is_nothing_to_judge(lossbench: Lossbench, mine: Path) -> None:
     mine.write_text(MINE.replace("learning_rate=0.1", "learning_rate=1e30").replace("=0.0001", "=1e31"))
     answer = lossbench("reproduce", "mine", "--config-dir", "conf", "optimizer.learning_rate=1e30,1e31", "-q")
@@ -166,6 +170,7 @@ def test_what_the_results_claim_is_what_the_recipe_of_today_claims(path: Path) -
     assert kept == json.loads(json.dumps(today))
 
 
+@pytest.mark.slow
 def test_each_claim_is_told_why_its_own_runs_are_missing(lossbench: Lossbench, mine: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "conf/dataset").mkdir()
