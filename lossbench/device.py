@@ -85,7 +85,7 @@ class Device:
             torch.backends.cudnn.benchmark = False
         else:
             # What a step frees, the next step gets again, and not new pages that Linux has to fill with zeros first:
-            # glibc keeps pieces up to the largest that it has seen come back. No effect elsewhere.
+            # glibc keeps pieces as large as the largest that it has seen come back, and twice that in all.
             torch.empty(KEPT, dtype=torch.uint8)
 
     def seed(self, seed: int) -> None:

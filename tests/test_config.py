@@ -239,6 +239,30 @@ def test_runs_of_a_sweep_that_share_a_composition_are_what_hydra_composes(overri
     assert len(alone) > 1
 
 
+@pytest.mark.parametrize(
+    "word", ["${now:%H%M%S.%f}", "${hydra.runtime.cwd}", "${hydra.job.name}"], ids=["time", "folder", "name"]
+)
+@pytest.mark.parametrize("swept", ["loss=label_smoothing,focal,dice", "seed=0,1,2"], ids=["loss", "seed"])
+def test_what_an_override_takes_from_hydra_is_one_for_all_runs(word: str, swept: str) -> None:
+    with config.session() as hydra:
+        runs = hydra.plan([swept, f"results_dir=r/{word}"]).runs or ()
+    assert len(runs) == 3
+    (folder,) = {run["results_dir"] for run in runs}
+    assert "$" not in folder
+    assert len(folder) > len("r/")
+
+
+def test_a_sweep_in_a_yaml_takes_from_each_run_too(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: label_smoothing\noptimizer:\n  nesterov: false\n"
+        "hydra:\n  sweeper:\n    params:\n      loss.epsilon: 0.05,0.2\n      optimizer.momentum: ${loss.epsilon}\n"
+    )
+    with config.session(tmp_path) as hydra:
+        runs = hydra.plan(["+experiment=mine"]).runs or ()
+    assert [(run["loss"]["epsilon"], run["optimizer"]["momentum"]) for run in runs] == [(0.05, 0.05), (0.2, 0.2)]
+
+
 @pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4")], ids=["grid", "search"])
 def test_what_an_override_takes_from_another_it_takes_from_that_of_its_own_run(sweeper: tuple[str, ...]) -> None:
     swept = "loss.epsilon=interval(0,0.2)" if sweeper else "loss.epsilon=0,0.2"

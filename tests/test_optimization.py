@@ -1,8 +1,10 @@
 """Optimizers and schedules. Configurations are found by globbing conf/optimizer and conf/schedule."""
 
 import copy
+import gc
 import inspect
 import math
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -72,6 +74,23 @@ def test_steps_are_those_of_torch_optim_bit_by_bit_and_no_graph_is_recorded(
     for mine, reference in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, reference)
         assert mine.is_leaf
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_weights_go_with_their_optimizer_and_wait_for_no_garbage_collection(
+    make: Callable[..., torch.optim.Optimizer],
+) -> None:
+    model = two_layers()
+    optimizer = make(model)
+    model(torch.randn(8, 2)).sum().backward()
+    optimizer.step()
+    held = [weakref.ref(model), weakref.ref(optimizer), *(weakref.ref(weight) for weight in model.parameters())]
+    gc.disable()
+    try:
+        del model, optimizer
+        assert [reference() for reference in held] == [None] * len(held)
+    finally:
+        gc.enable()
 
 
 def two_layers() -> nn.Module:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lossbench.config.schema import of_run, resolve
 from lossbench.errors import ConfigError
 from lossbench.explain import explained
 from lossbench.identity import Config
 from lossbench.search import Search
+
+NAMES_A_SETTING = re.compile(r"\$\{(?!hydra\.)[^{}:]+\}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Job:
         """Do it for one job, in the process that the launcher calls it in."""
         import_from_here()
         job = HydraConfig.get()
-        return self.task(resolve(of_run(config)), as_typed(job.overrides.task), job.job.num)
+        return self.task(resolve(of_run(config)), tuple(unresolved(job.overrides.task)), job.job.num)
 
     def compose(
         self, overrides: Sequence[str], context: HydraContext, master: DictConfig
@@ -63,12 +66,20 @@ class Job:
             return self.planned[tuple(overrides)]
         with explained():
             composed = context.config_loader.load_sweep_config(master, list(overrides))
-        return resolve(of_run(composed), composed.hydra.runtime.choices), as_typed(composed.hydra.overrides.task)
+        typed = tuple(unresolved(composed.hydra.overrides.task))
+        return resolve(of_run(composed), composed.hydra.runtime.choices), typed
 
 
-def as_typed(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return overrides of Hydra's own node as they were typed: what `${loss.epsilon}` is, each run says for itself."""
-    return tuple(cast(list[str], OmegaConf.to_container(cast(ListConfig, overrides), resolve=False)))
+def unresolved(node: Any) -> Any:
+    """Return a list or mapping of Hydra's own node, of words that a sweep or a run was asked for with.
+
+    What names a setting, such as `${loss.epsilon}`, stays, since each run has its own. What does not, such as
+    `${now:%H%M}` or `${hydra.runtime.cwd}`, is one and the same for all runs.
+    """
+    raw = OmegaConf.to_container(node, resolve=False)
+    if isinstance(raw, dict):
+        return {key: value if NAMES_A_SETTING.search(str(value)) else node[key] for key, value in raw.items()}
+    return [value if NAMES_A_SETTING.search(str(value)) else node[i] for i, value in enumerate(raw)]  # type: ignore[arg-type]
 
 
 def returned(overrides: Sequence[str], value: Any) -> JobReturn:

@@ -33,7 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins import lossbench_joblib, lossbench_optuna, lossbench_ray, lossbench_submitit
 from hydra_plugins._lossbench import SweepLauncher
 from lossbench.catalogue import RECIPE, conf_dirs
-from lossbench.config.jobs import Job, Plan, Task, as_typed, import_from_here, workers
+from lossbench.config.jobs import Job, Plan, Task, import_from_here, unresolved, workers
 from lossbench.config.overrides import MOST_RUNS, NESTED_GROUPS, check_size, interval, is_plain, translated
 from lossbench.config.schema import of_run, resolve
 from lossbench.domains import AT_LEAST_ONE
@@ -78,8 +78,9 @@ class Session:
             self._check_launcher(master, 1, ())
             return Plan(None, master, in_process, in_jobs)
         with composing(overrides):
-            params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-            parsed = self._parse([*params, *as_typed(master.hydra.overrides.task)])
+            of_yaml = unresolved(master.hydra.sweeper.params or OmegaConf.create())
+            params = [f"{key}={value}" for key, value in of_yaml.items()]
+            parsed = self._parse([*params, *unresolved(master.hydra.overrides.task)])
             if searches:
                 return self._plan_search(master, parsed, in_process, in_jobs)
             check_size(parsed)

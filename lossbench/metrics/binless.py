@@ -91,11 +91,15 @@ def smooth_ece(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = -10
         return 0.0
     error = functools.cache(functools.partial(smoothed_error, spectrum))  # brentq asks for that at its ends again
     # No smoothing takes from the size of the sum of all residuals, so the value is no less than that; and what is
-    # left at that bandwidth is no less than the value. Rounding can make either end the root itself.
-    least = abs(float(spectrum[0])) / 2
+    # left at that bandwidth is no less than the value.
+    least = min(abs(float(spectrum[0])) / 2, 1.0)
     most = error(least)
-    if most <= least or error(most) >= most:
-        return most
+    if most <= least:
+        return least
+    if error(most) >= most:  # rounding, or a bandwidth below a cell of the grid
+        if error(1.0) >= 1.0:  # all wrong and all certain
+            return 1.0
+        most = 1.0
     return float(brentq(lambda bandwidth: error(bandwidth) - bandwidth, least, most, xtol=1e-14))
 
 

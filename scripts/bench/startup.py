@@ -25,10 +25,11 @@ from pathlib import Path
 
 TORCH = "python -c 'import torch'"
 TRAIN = "lossbench train dataset=digits model=mlp epochs=1 device=cpu"
+MISTAKE = "lossbench train dataset=digits loss=label_smothing"
 COMMANDS = {  # and what is waited for
     TORCH: "imported",
     TRAIN: "0/1 run",
-    "lossbench train dataset=digits loss=label_smothing": "did you mean",
+    MISTAKE: "did you mean",
     "lossbench --help": "Usage",
     "lossbench list losses": "cross_entropy",
     "lossbench report": "accuracy",
@@ -54,8 +55,8 @@ def timed(name: str, awaited: str, folder: str) -> tuple[float, float]:
         except OSError:  # the end, on Linux
             pass
         os.close(terminal)
-    if not first:
-        raise SystemExit(f"{command} ended with {process.returncode} and never said: {awaited}")
+    if not first or process.returncode != (2 if name == MISTAKE else 0):
+        raise SystemExit(f"{command} ended with {process.returncode}; waited for: {awaited}")
     return first, time.perf_counter() - started
 
 

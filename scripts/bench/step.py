@@ -74,7 +74,7 @@ def step_of(optimizer: torch.optim.Optimizer) -> Way:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.randn_like(parameter)
-    return optimizer.step
+    return lambda: optimizer.step()
 
 
 def network_both_ways(network: nn.Module, shape: tuple[int, ...]) -> Way:

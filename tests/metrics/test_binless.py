@@ -64,6 +64,27 @@ def test_smooth_ece_is_the_bandwidth_at_which_the_smoothed_error_equals_it(num_e
     assert value == pytest.approx(by_quadrature(confidence, correct, value), abs=1e-6)
 
 
+@pytest.mark.parametrize("num_examples", range(1, 60))
+def test_smooth_ece_of_a_sure_and_wrong_model_is_never_above_one(num_examples):
+    logits = np.zeros((num_examples, 3))
+    logits[:, 0] = 1000
+    assert 1 - 1e-12 < smooth_ece(logits, np.ones(num_examples, dtype=int)) <= 1.0
+
+
+def test_smooth_ece_below_a_cell_of_the_grid_is_a_root_too():
+    """There what is left does not fall with the bandwidth, so that the bounds may not hold the root."""
+    tried = 0
+    for seed in range(400):
+        confidence = 1 - np.random.default_rng(seed).uniform(1e-6, 1e-4, size=5)
+        spectrum = residual_spectrum(confidence, np.ones(5, dtype=bool))
+        least = abs(spectrum[0]) / 2
+        most = smoothed_error(spectrum, least)
+        value = smooth_ece(logits_of(confidence), np.zeros(5, dtype=int))
+        tried += most > least and smoothed_error(spectrum, most) >= most
+        assert smoothed_error(spectrum, value) == pytest.approx(value, abs=1e-9)
+    assert tried
+
+
 @pytest.mark.parametrize("scale", [0.3, 0.9, 1.0, 1.1, 5.0])
 @pytest.mark.parametrize("num_examples", [1, 2, 30, 400])
 def test_smooth_ece_is_the_only_root_between_0_and_1(num_examples, scale):
