@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 
@@ -46,8 +46,10 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
     except HydraException as error:
         raise ConfigError(_composition(error, overrides)) from error
     except OmegaConfBaseException as error:
-        of = "" if error.full_key else " and ".join(override for override in overrides if "${" in override)
-        raise ConfigError(f"{of} cannot be resolved: {_value_error(error)}" if of else _value_error(error)) from error
+        message, of = _value_error(error), " and ".join(override for override in overrides if "${" in override)
+        if of and (not error.full_key or isinstance(error, InterpolationResolutionError)):
+            message = f"{of} cannot be resolved: {message.removeprefix(f'{error.full_key}: ')}"
+        raise ConfigError(message) from error
     except RecursionError as error:
         raise ConfigError("an override is nested too deeply to be read") from error
     except UserWarning as error:

@@ -87,7 +87,7 @@ class Session:
             (jobs,) = BasicSweeper.split_arguments(parsed, None)
             if not jobs:
                 raise ConfigError("the sweep is empty: one of its overrides has no values")
-            composed = list(self._composed(master, jobs))
+            composed = list(self._composed(master, jobs, overrides))
         runs, typed = [config for config, _ in composed], [overrides for _, overrides in composed]
         self._check_launcher(master, len(runs), runs)
         count = _workers(master, len(runs))
@@ -169,7 +169,9 @@ class Session:
         context = HydraContext(self.hydra.config_loader, Callbacks(master))
         return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=master)
 
-    def _composed(self, master: DictConfig, jobs: Sequence[Sequence[str]]) -> Iterator[tuple[Config, tuple[str, ...]]]:
+    def _composed(
+        self, master: DictConfig, jobs: Sequence[Sequence[str]], overrides: Sequence[str] = ()
+    ) -> Iterator[tuple[Config, tuple[str, ...]]]:
         """Compose the jobs of a sweep, each with the overrides that are not Hydra's own.
 
         Jobs that differ in nothing but numbers and words share one composition, into which those of each are set as
@@ -189,7 +191,7 @@ class Session:
                 if is_plain(override):
                     OmegaConf.update(base, override.key_or_group, override.value())
             typed = tuple(str(override.input_line) for override in parsed if not override.is_hydra_override())
-            yield resolve(base, choices), typed
+            yield resolve(base, choices, overrides), typed
 
     def multirun(self, plan: Plan, overrides: Sequence[str], task: Task, display: Silent) -> list[Any]:
         """Call `task` for every run, here or in whichever process Hydra's launcher chooses.

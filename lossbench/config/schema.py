@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
@@ -71,12 +71,13 @@ def of_run(config: DictConfig) -> DictConfig:
     return run
 
 
-def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Config:
+def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Config:
     """Turn the configuration of a run into plain values, each group with the name it was chosen by.
 
     Args:
         config: what `of_run` returns.
         choices: the choice of each group; within a job Hydra's own record of them.
+        overrides: as the user typed them, for messages.
 
     Raises:
         ConfigError: for an unknown key or a value of the wrong kind.
@@ -87,7 +88,7 @@ def resolve(config: DictConfig, choices: Mapping[str, Any] | None = None) -> Con
     for key in known:
         if key not in list(config.keys()) or OmegaConf.is_missing(config, key):
             raise ConfigError(f"{key} must be given")
-    with explained():
+    with explained(overrides):
         resolved = cast(Config, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     try:
         check_plain(resolved)  # what is trained must be possible to read again
