@@ -76,10 +76,12 @@ def unresolved(node: Any) -> Any:
     What names a setting, such as `${loss.epsilon}`, stays, since each run has its own. What does not, such as
     `${now:%H%M}` or `${hydra.runtime.cwd}`, is one and the same for all runs.
     """
-    raw = OmegaConf.to_container(node, resolve=False)
-    if isinstance(raw, dict):
-        return {key: value if NAMES_A_SETTING.search(str(value)) else node[key] for key, value in raw.items()}
-    return [value if NAMES_A_SETTING.search(str(value)) else node[i] for i, value in enumerate(raw)]  # type: ignore[arg-type]
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+
+    def word(key: Any) -> Any:
+        return raw[key] if NAMES_A_SETTING.search(str(raw[key])) else node[key]
+
+    return {key: word(key) for key in raw} if isinstance(raw, dict) else [word(i) for i in range(len(raw))]
 
 
 def returned(overrides: Sequence[str], value: Any) -> JobReturn:

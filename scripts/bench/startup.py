@@ -48,9 +48,11 @@ def timed(name: str, awaited: str, folder: str) -> tuple[float, float]:
         os.close(its)
         try:
             while shown := os.read(terminal, 65536):
+                if first:
+                    continue
                 so_far += shown
                 text = re.sub(rb"\x1b\[[?\d;]*[a-zA-Z]", b"", so_far)  # without colours and moves of the cursor
-                if not first and awaited.encode() in b" ".join(text.split()):
+                if awaited.encode() in b" ".join(text.split()):
                     first = time.perf_counter() - started
         except OSError:  # the end, on Linux
             pass
