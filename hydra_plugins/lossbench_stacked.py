@@ -35,6 +35,12 @@ class StackedLauncher(SweepLauncher):
         """Take the settings."""
         self.max_runs = max_runs
 
+    def begin(self, runs: int) -> None:
+        """Start the processes that measure beside this one."""
+        from lossbench.launchers import measuring
+
+        measuring.begin(runs)
+
     def train(self, runs: "Sequence[tuple[Config, tuple[str, ...]]]", task: "Task") -> "list[Outcome]":
         """Train the runs."""
         from lossbench.launchers.stacked import train_sweep  # imports torch

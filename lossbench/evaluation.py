@@ -24,6 +24,13 @@ TRIED = Interval(1e-6, 1e6)  # temperatures of a curve; logits over a smaller on
 MOST_TRIED = Interval(1, 10_000)
 
 
+def get_ready() -> None:
+    """Import what only fitting needs, which takes its time at the first measurement."""
+    import scipy.optimize  # noqa: F401 - as calibrations do where they fit
+
+    _linear_algebra()
+
+
 def measure(
     predictions: Mapping[str, NDArray[Any]],
     link: Mapping[str, Any],
@@ -48,6 +55,7 @@ def measure(
         RequestError: if the predictions are not finite or do not fit together, or an option or a name is not known.
     """
     settings: dict[str, Any] = {**metrics.OPTIONS, **(options or {})}
+    check(settings, names)
     link = {key: value if key == "name" else float(value) for key, value in link.items()}
     log_probs = through(predictions, link)
     measured: dict[str, Any] = {"link": link, "options": settings, **{split: {} for split in log_probs}}
@@ -59,7 +67,7 @@ def measure(
         for split in log_probs:
             # Read once, so that the metrics and the bins share one softmax and one order by confidence.
             seen = read(calibrate(log_probs[split]), predictions[f"{split}_targets"], IGNORE_INDEX)
-            measured[split][name] = metrics.evaluate(seen, seen.classes, metrics=names, **settings)
+            measured[split][name] = metrics.of_predictions(seen, metrics.ALL if names is None else names, settings)
             if names is None:
                 curve = curves.reliability(seen, seen.classes, n_bins=int(settings["n_bins"]))
                 bins[split][name] = {column: numbers.tolist() for column, numbers in curve.items()}

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import lossbench
@@ -360,6 +361,7 @@ def keep(
     overrides: tuple[str, ...],
     trackers: Sequence[str] = (),
     stacked: int = 1,
+    measured: Callable[[], dict[str, Any]] | None = None,
 ) -> Outcome:
     """Measure a run that is trained, and store it.
 
@@ -373,31 +375,41 @@ def keep(
         overrides: what the user typed for this run.
         trackers: that were told of it, by name.
         stacked: how many runs were trained as one model, this one among them.
+        measured: gives what measuring it gives, where others are measured beside it; none to measure it here.
     """
+    asked = to_measure(config, experiment, trained)
+    predictions, _, _ = asked
+    numbers = {
+        **(measured() if measured is not None else measure(*asked)),
+        "beside": {**_of_the_teacher(config, store), **_of_classes(config, experiment.dataset, predictions)},
+    }
+    store.commit(
+        name,
+        metrics=numbers,
+        predictions=predictions,
+        history=trained.history,
+        environment={
+            **_environment(config, experiment, trained, wall_seconds, overrides),
+            "link": numbers["link"],  # as metrics.json has it, which can be made again
+            **({"stacked": stacked} if stacked > 1 else {}),
+            **({"trackers": [*trackers]} if trackers else {}),
+        },
+        weights=trained.weights,
+    )
+    return _outcome(name, "finished", numbers, config)
+
+
+def to_measure(
+    config: Config, experiment: Experiment, trained: Trained
+) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any], Mapping[str, float]]:
+    """What `lossbench.evaluation.measure` is given of a run that is trained: predictions, link and options."""
     predictions = {
         "val_logits": trained.val_logits.numpy(),
         "val_targets": trained.val_targets.numpy(),
         "test_logits": trained.test_logits.numpy(),
         "test_targets": trained.test_targets.numpy(),
     }
-    measured = {
-        **measure(predictions, experiment.loss.link, config["metrics"]),
-        "beside": {**_of_the_teacher(config, store), **_of_classes(config, experiment.dataset, predictions)},
-    }
-    store.commit(
-        name,
-        metrics=measured,
-        predictions=predictions,
-        history=trained.history,
-        environment={
-            **_environment(config, experiment, trained, wall_seconds, overrides),
-            "link": measured["link"],  # as metrics.json has it, which can be made again
-            **({"stacked": stacked} if stacked > 1 else {}),
-            **({"trackers": [*trackers]} if trackers else {}),
-        },
-        weights=trained.weights,
-    )
-    return _outcome(name, "finished", measured, config)
+    return predictions, experiment.loss.link, config["metrics"]
 
 
 def _of_the_teacher(config: Config, store: Store) -> dict[str, float]:

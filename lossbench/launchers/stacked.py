@@ -18,6 +18,7 @@ from lossbench.config import Config
 from lossbench.data.dataset import Dataset
 from lossbench.device import ONE_THREAD_STACKED_FLOPS
 from lossbench.errors import RunError, counted
+from lossbench.launchers.measuring import side_by_side
 from lossbench.progress import Outcome, Silent
 from lossbench.run import Policy
 from lossbench.stacked.grouping import alike, fewest, why_alone
@@ -231,6 +232,12 @@ class _Sweep:
                 checkpoints=checkpoints,
             )
             seconds = (time.perf_counter() - started) / count
+            to_measure = [
+                run.to_measure(member.job.complete, member.experiment, trained)
+                for member, trained in zip(members, results, strict=True)
+                if not isinstance(trained, RunError)
+            ]
+            measured = side_by_side(to_measure)
             for i, (member, trained, tracking) in enumerate(zip(members, results, trackings, strict=True)):
                 job = member.job
                 try:
@@ -247,6 +254,7 @@ class _Sweep:
                             job.overrides,
                             [*tracking.trackers],
                             stacked=count,
+                            measured=next(measured),
                         )
                     )
                 except Exception as error:

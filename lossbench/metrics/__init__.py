@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from lossbench.errors import ConfigError, did_you_mean
 from lossbench.metrics.features import class_tightness
-from lossbench.metrics.inputs import read
+from lossbench.metrics.inputs import Predictions, read
 from lossbench.metrics.metric import Metric
 from lossbench.signature import check, parameters
 
@@ -44,7 +44,7 @@ OPTIONS: dict[str, float] = {
     for option, parameter in parameters(metric).items()
     if option not in SHARED
 }
-__all__ = ["ALL", "OPTIONS", "Metric", "check_options", "class_tightness", "evaluate", *ALL]
+__all__ = ["ALL", "OPTIONS", "Metric", "check_options", "class_tightness", "evaluate", "of_predictions", *ALL]
 
 
 def evaluate(
@@ -78,12 +78,16 @@ def evaluate(
         if name not in ALL:
             raise ConfigError(f"no metric named '{name}'{did_you_mean(name, ALL)} (lossbench list metrics)")
     check_options(options)
-    predictions = read(logits, targets, ignore_index)
+    return of_predictions(read(logits, targets, ignore_index), names, options)
+
+
+def of_predictions(predictions: Predictions, names: Iterable[str], options: Mapping[str, float]) -> dict[str, float]:
+    """Compute metrics as `evaluate` does, where predictions, names and options are checked already."""
     return {
         name: ALL[name](
             predictions,
             predictions.classes,
-            ignore_index=ignore_index,
+            ignore_index=-100,  # of which nothing is left
             **{option: value for option, value in options.items() if option in parameters(ALL[name])},
         )
         for name in names
