@@ -139,7 +139,7 @@ def why_streamed(config: Config) -> str:
 def forget_data() -> None:
     """Drop the data kept from earlier requests: files may have changed since."""
     _source.cache_clear()
-    _prepared.cache_clear()
+    _splits.clear()
 
 
 def keep_data_of(request: float) -> None:
@@ -157,7 +157,7 @@ def keep_data_of(request: float) -> None:
 _request = 0.0
 
 
-# A sweep trains on the same data again and again: what was read last is kept, and the last few splits of it.
+# A sweep trains on the same data again and again: what was read last is kept, and the last splits of it.
 @functools.lru_cache(maxsize=1)
 def _source(node: str) -> Source:
     function = target_of(json.loads(node), "dataset")
@@ -165,12 +165,27 @@ def _source(node: str) -> Source:
     return source
 
 
-@functools.lru_cache(maxsize=4)
+SPLITS_KEPT, BYTES_KEPT = 4, 2**28  # as many splits in any case, and more where all together take no more than that
+_splits: dict[tuple[str, int], Dataset] = {}  # what was used last is the last of them
+
+
 def _prepared(node: str, seed: int) -> Dataset:
-    settings = json.loads(node)
-    function = target_of(settings, "dataset")
-    _, split = split_dataset(values_of(settings, function), function)
-    return prepare(_source_of(settings), seed=seed, **split)
+    dataset = _splits.pop((node, seed), None)
+    if dataset is None:
+        settings = json.loads(node)
+        function = target_of(settings, "dataset")
+        _, split = split_dataset(values_of(settings, function), function)
+        dataset = prepare(_source_of(settings), seed=seed, **split)
+    _splits[node, seed] = dataset
+    while len(_splits) > SPLITS_KEPT and sum(map(_bytes, _splits.values())) > BYTES_KEPT:
+        del _splits[next(iter(_splits))]
+    return dataset
+
+
+def _bytes(dataset: Dataset) -> int:
+    """What a split takes beside the data that it was cut from, about: images that are read as needed take nothing."""
+    inputs = dataset.train.inputs
+    return inputs.numel() * inputs.element_size() if isinstance(inputs, torch.Tensor) else 0
 
 
 def _source_of(settings: Mapping[str, Any]) -> Source:

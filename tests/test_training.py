@@ -13,7 +13,7 @@ import torch
 from support import compose
 from torch import Tensor, nn
 
-from lossbench.build import Experiment, Loss, build, build_dataset, build_loss
+from lossbench.build import Experiment, Loss, build, build_dataset, build_loss, forget_data
 from lossbench.errors import ConfigError, DataError, DivergedError
 from lossbench.rehearsal import rehearse
 from lossbench.training import State, Trained, train
@@ -425,3 +425,17 @@ def test_a_partial_is_refused_where_its_values_would_be_lost() -> None:
 
 
 PARTIAL = functools.partial(nn.functional.cross_entropy, label_smoothing=0.1)
+
+
+def test_splits_of_small_data_are_made_once_in_a_sweep_and_of_large_ones_the_last_four_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forget_data()
+    configs = [compose(*SMALL, f"seed={seed}") for seed in range(6)]
+    first = [build_dataset(config) for config in configs]
+    assert all(build_dataset(config) is dataset for config, dataset in zip(configs, first, strict=True))
+    monkeypatch.setattr("lossbench.build.BYTES_KEPT", 3 * first[0].train.resident.nbytes)
+    again = [build_dataset(config) for config in configs]
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True, False, False, False, False, False]
+    assert all(build_dataset(config) is dataset for config, dataset in zip(configs[2:], again[2:], strict=True))
+    assert build_dataset(configs[1]) is not again[1]
