@@ -12,8 +12,8 @@ from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.divergence import decoupled_divergence
-from lossbench.losses.parts import with_gradient
-from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled
+from lossbench.losses.hard import beside_hard
+from lossbench.losses.targets import at_least_float32, is_labelled
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0, "beta": 0.0}, mean_of_examples=True)
@@ -62,10 +62,9 @@ def decoupled_distillation(
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
     check_teacher(logits, teacher_logits)
-    student = at_least_float32(logits)
     labels = targets.where(is_labelled(targets, ignore_index), 0)
-    teacher = teacher_logits.detach().to(student.dtype)
-    losses = with_gradient(decoupled_divergence, student, teacher, labels, temperature, alpha, beta)
-    soft = mean_over_labelled(losses, targets, ignore_index)
+    teacher = teacher_logits.detach().to(at_least_float32(logits).dtype)
     strength = 1.0 if epoch is None else min(epoch / max(warmup_epochs, 1), 1.0)
-    return hard(logits, targets) + strength * temperature**2 * soft
+    inputs = teacher, labels, temperature, alpha, beta
+    weight = strength * temperature**2
+    return beside_hard(hard, 1.0, decoupled_divergence, weight, logits, targets, ignore_index, *inputs)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from lossbench.domains import POSITIVE, UNIT, Interval
 from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
-from lossbench.losses.divergence import divergence
-from lossbench.losses.log_probs import log_probs
-from lossbench.losses.parts import with_gradient
-from lossbench.losses.targets import at_least_float32, mean_over_labelled, sum_of_squares
+from lossbench.losses.divergence import divergence, virtual_divergence
+from lossbench.losses.hard import beside_hard
+from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled, sum_of_squares
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -57,10 +55,9 @@ def distillation(
     """
     check_shapes(logits, targets, one_label=False)  # `hard` says what it takes
     check_teacher(logits, teacher_logits)
-    student = at_least_float32(logits)
-    losses = with_gradient(divergence, student, teacher_logits.detach().to(student.dtype), temperature)
-    soft = mean_over_labelled(losses, targets, ignore_index)
-    return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * soft
+    teacher = teacher_logits.detach().to(at_least_float32(logits).dtype)
+    weight = alpha * temperature**2
+    return beside_hard(hard, 1 - alpha, divergence, weight, logits, targets, ignore_index, teacher, temperature)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -192,13 +189,7 @@ def virtual_teacher(
     """
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
-    student = log_probs(at_least_float32(logits), targets, ignore_index, scale=1 / temperature)
-    num_others = logits.shape[1] - 1
-    a = torch.as_tensor(correct_probability, dtype=student.total.dtype, device=logits.device)
-    odds = (a * num_others / (1 - a)) ** (1 / temperature)  # of the label against one other class, softened
-    other = 1 / (odds + num_others)
-    label = odds * other
-    negative_entropy = label * label.log() + num_others * other * other.log()
-    cross_term = (label - other) * student.target + other * student.total
-    soft = mean_over_labelled(negative_entropy - cross_term, targets, ignore_index)
-    return (1 - alpha) * hard(logits, targets) + alpha * temperature**2 * soft
+    labels = targets.where(is_labelled(targets, ignore_index), 0)
+    inputs = labels, temperature, correct_probability
+    weight = alpha * temperature**2
+    return beside_hard(hard, 1 - alpha, virtual_divergence, weight, logits, targets, ignore_index, *inputs)

@@ -19,9 +19,38 @@ def divergence(logits: Tensor, teacher_logits: Tensor, temperature: float | Tens
         The divergence of each position, [N] or [N, H, W], and its derivative by z, shaped like the logits, for
         `lossbench.losses.parts.with_gradient`.
     """
-    fall, teacher_fall = _fall(logits) / temperature, _fall(teacher_logits) / temperature
+    fall, teacher_fall = below_largest(logits) / temperature, below_largest(teacher_logits) / temperature
     value, difference, *_ = _compare(fall, teacher_fall)
     return value, difference.div_(temperature)
+
+
+def virtual_divergence(
+    logits: Tensor, labels: Tensor, temperature: float | Tensor, correct_probability: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute KL(q ‖ p) where q = softmax(log p_d / T), p_d = a for the label and (1 - a) / (K - 1) for each other.
+
+    Args:
+        logits: z, [N, K] or [N, K, H, W]; p = softmax(z / T).
+        labels: y, int64 [N] or [N, H, W].
+        temperature: T > 0, a number or scalar tensor.
+        correct_probability: a, a number or scalar tensor.
+
+    Returns:
+        As `divergence` does.
+    """
+    num_others = logits.shape[1] - 1
+    a = torch.as_tensor(correct_probability, dtype=logits.dtype, device=logits.device)
+    odds = (a * num_others / (1 - a)) ** (1 / temperature)  # of the label against one other class, softened
+    other = 1 / (odds + num_others)
+    label = odds * other
+    negative_entropy = label * label.log() + num_others * other * other.log()
+    fall = below_largest(logits) / temperature
+    probs, log_sum = softmax_below(fall)
+    labels = labels.unsqueeze(1)
+    # Σ_k q_k log p_k, in which Σ_k q_k = 1
+    cross_term = (label - other) * fall.gather(1, labels).squeeze(1) + other * fall.sum(1) - log_sum
+    by_fall = (probs - other).scatter_add(1, labels, (other - label).expand(labels.shape))
+    return negative_entropy - cross_term, by_fall / temperature
 
 
 def decoupled_divergence(
@@ -61,16 +90,20 @@ def decoupled_divergence(
 
 def _compare(fall: Tensor, teacher_fall: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return KL, p - q, p and both log Σ exp(fall), of logits whose largest is 0."""
-    probs, goal = torch.softmax(fall, 1), torch.softmax(teacher_fall, 1)
-    if torch.is_grad_enabled():  # a largest p shares its gradient where two are equal but for rounding
-        log_sum, teacher_log_sum = fall.logsumexp(1), teacher_fall.logsumexp(1)
-    else:
-        log_sum, teacher_log_sum = -probs.amax(1).log(), -goal.amax(1).log()  # max p = 1 / Σ exp(fall)
+    (probs, log_sum), (goal, teacher_log_sum) = softmax_below(fall), softmax_below(teacher_fall)
     value = ((teacher_fall - fall) * goal).sum(1) + log_sum - teacher_log_sum
     return value, probs - goal, probs, log_sum, teacher_log_sum
 
 
-def _fall(logits: Tensor) -> Tensor:
+def softmax_below(fall: Tensor) -> tuple[Tensor, Tensor]:
+    """Return p and log Σ exp(fall) of logits whose largest is 0."""
+    probs = torch.softmax(fall, 1)
+    if torch.is_grad_enabled():  # a largest p shares its gradient where two are equal but for rounding
+        return probs, fall.logsumexp(1)
+    return probs, -probs.amax(1).log()  # max p = 1 / Σ exp(fall)
+
+
+def below_largest(logits: Tensor) -> Tensor:
     """Return how far each is below the largest: what they have in common would round sums."""
     return logits - logits.amax(1, keepdim=True)
 

@@ -69,16 +69,28 @@ class _WithGradient(torch.autograd.Function):
         ctx.compute = inputs[0]
         ctx.others = [Tensor if isinstance(values, Tensor) else values for values in inputs[2:]]
         tensors = [values for values in inputs[1:] if isinstance(values, Tensor)]
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1], *tensors)
+        derivative = output[1]
+        ctx.mark_non_differentiable(derivative)
+        # The first backward pass, mostly the only one, takes the derivative and turns it into the gradient: a new
+        # tensor of this size costs as much as three passes over it. What `torch.func` computes with must be saved.
+        ctx.derivative = derivative if _has_memory(derivative) else None
+        ctx.save_for_backward(*tensors, *([] if ctx.derivative is derivative else [derivative]))
 
     @staticmethod
     def backward(ctx: Any, of_numbers: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-        derivative, logits, *tensors = ctx.saved_tensors
+        logits, *tensors = ctx.saved_tensors
+        inputs = [tensors.pop(0) if values is Tensor else values for values in ctx.others]
+        factor = of_numbers.unsqueeze(1)
         if torch.is_grad_enabled():  # the gradient is to be differentiated
-            inputs = [tensors.pop(0) if values is Tensor else values for values in ctx.others]
-            derivative = ctx.compute(logits, *inputs)[1]
-        return None, derivative * of_numbers.unsqueeze(1), *(None for _ in ctx.others)
+            gradient = ctx.compute(logits, *inputs)[1] * factor
+        elif tensors:
+            gradient = tensors[0] * factor
+        else:
+            derivative, ctx.derivative = ctx.derivative, None
+            if derivative is None:  # this is another backward pass
+                derivative = in_parts(ctx.compute, logits, *inputs)[1]
+            gradient = derivative.mul_(factor)
+        return None, gradient, *(None for _ in ctx.others)
 
 
 def _by_position(values: Any, positions: int) -> bool:

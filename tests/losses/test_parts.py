@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +16,12 @@ from lossbench.losses import (
     bi_tempered,
     binary_cross_entropy,
     brier,
+    cross_entropy,
     decoupled_distillation,
     distillation,
     incremental_distillation,
     logit_norm,
+    virtual_teacher,
 )
 from lossbench.losses import parts as parts_module
 from lossbench.losses.tempered import tempered_log_softmax
@@ -39,6 +43,7 @@ LOSSES: dict[str, tuple[float, Loss]] = {
         2.0,
         lambda z, y, teacher, t: incremental_distillation(z, y, teacher_logits=teacher[:, :2], temperature=t),
     ),
+    "virtual_teacher": (3.0, lambda z, y, teacher, t: virtual_teacher(z, y, temperature=t)),
     "logit_norm": (0.5, lambda z, y, teacher, t: logit_norm(z, y, temperature=t)),
 }
 
@@ -178,3 +183,52 @@ def test_logits_that_are_all_but_equal_give_the_gradient_that_autograd_gives() -
 def test_an_empty_batch_has_no_tempered_loss(shape: tuple[int, ...]) -> None:
     targets = torch.zeros(shape[0], *shape[2:], dtype=torch.int64)
     assert bi_tempered(torch.randn(shape, requires_grad=True), targets).item() == 0
+
+
+OF_TEACHERS: dict[str, Callable[..., Tensor]] = {
+    "distillation": lambda z, y, teacher, **own: distillation(z, y, teacher_logits=teacher, **own),
+    "decoupled_distillation": lambda z, y, teacher, **own: decoupled_distillation(z, y, teacher_logits=teacher, **own),
+    "virtual_teacher": lambda z, y, teacher, **own: virtual_teacher(z, y, **own),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", OF_TEACHERS)
+def test_cross_entropy_along_with_a_teacher_is_what_it_is_apart(name: str, shape: tuple[int, ...]) -> None:
+    logits, targets, teacher = case(shape)
+    loss = OF_TEACHERS[name]
+
+    def apart(z: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(z, y)
+
+    nothing_set = functools.partial(cross_entropy, epsilon=0.0, prior=None, temperature=1.0, class_weights=None)
+    expected = loss(logits, targets, teacher, hard=apart)
+    (slope,) = torch.autograd.grad(expected, logits)
+    for hard in (cross_entropy, nothing_set):
+        along = loss(logits, targets, teacher, hard=hard)
+        torch.testing.assert_close(along, expected)
+        torch.testing.assert_close(torch.autograd.grad(along, logits)[0], slope)
+
+
+@pytest.mark.parametrize(
+    "own", [{"epsilon": 0.3}, {"temperature": 2.0}, {"class_weights": [1.0, 2.0, 3.0]}, {"ignore_index": 0}]
+)
+@pytest.mark.parametrize("name", OF_TEACHERS)
+def test_cross_entropy_in_which_something_is_set_counts_as_it_is_set(name: str, own: dict[str, Any]) -> None:
+    logits, targets, teacher = case((5, 3))
+    targets = targets.clamp(min=0)  # which every loss below counts
+    hard = functools.partial(cross_entropy, **own)
+    given = OF_TEACHERS[name](logits, targets, teacher, hard=hard)
+    torch.testing.assert_close(given, OF_TEACHERS[name](logits, targets, teacher, hard=lambda z, y: hard(z, y)))
+    assert (given - OF_TEACHERS[name](logits, targets, teacher)).abs() > 1e-3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_second_backward_pass_gives_what_the_first_gave(name: str) -> None:
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case((5, 4))
+    value = loss(logits, targets, teacher, torch.tensor(number))
+    first, second = (torch.autograd.grad(value * 3, logits, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    value.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(logits.grad * 3, first)
