@@ -87,13 +87,13 @@ def bounds_p(values: ArrayLike, low: float, high: float) -> float:
         high: likewise; ∞ for none.
 
     Returns:
-        p; nan below MIN_PAIRS values, without spread, or where a value is not finite.
+        p; nan below MIN_PAIRS values, without spread but for rounding, or where a value is not finite.
 
     Source: Schuirmann 1987, "A Comparison of the Two One-Sided Tests Procedure and the Power Approach for Assessing the
     Equivalence of Average Bioavailability".
     """
     sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < MIN_PAIRS or not np.isfinite(sample).all() or np.ptp(sample) == 0:
+    if len(sample) < MIN_PAIRS or not np.isfinite(sample).all() or np.ptp(_rounded(sample, np.abs(sample).max())) == 0:
         return math.nan
     error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
     above, below = (float(sample.mean()) - low) / error, (float(sample.mean()) - high) / error
@@ -182,21 +182,23 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [replace(comparison, p_holm=float(p)) for comparison, p in zip(comparisons, p_holm, strict=True)]
 
 
-def worse_than_best(badness: ArrayLike, best: int) -> NDArray[np.bool_]:
-    """Return which losses are significantly worse than the best one.
+def against_best(badness: ArrayLike, best: Sequence[int]) -> Array:
+    """Hold losses against the best ones: which are significantly worse, and which cannot be told from them.
 
-    The others are the group that cannot be told from the best. All k·(k-1)/2 pairs of losses are tested by paired t and
-    Holm-corrected together, though only those with the best are read: which loss is the best is read off the same
-    numbers, and a correction for the k-1 tests with it alone excludes some equally good loss in 6 to 10 % of tables
-    (simulated, k = 5 and 10), not in 5.
+    All k·(k-1)/2 pairs of losses are tested by paired t and Holm-corrected together, though only those with the best
+    are read: which loss is the best is read off the same numbers, and a correction for the k-1 tests with it alone
+    excludes some equally good loss in 6 to 10 % of tables (simulated, k = 5 and 10), not in 5.
 
     Args:
         badness: smaller is better, [k, n]; one column for each kind of run that losses are paired on, nan where a loss
             has no such run.
-        best: which of the k the others are held against.
+        best: those of the k that share the best mean.
 
     Returns:
-        [k]; False where there was no test for want of pairs or spread.
+        [k]: 1 for what is significantly worse than one of the best; -1 for what is none of that but significantly
+        better on the runs that both have, as can be where the mean of the best is over others; 0 for what cannot be
+        told from them; nan where there was no test, for want of pairs, or of spread in their differences. The best
+        themselves are 0.
     """
     table = np.asarray(badness, dtype=np.float64)
     first, second = np.triu_indices(len(table), 1)
@@ -207,12 +209,16 @@ def worse_than_best(badness: ArrayLike, best: int) -> NDArray[np.bool_]:
         p[start : start + len(table) - 1 - i] = _t_p(_differences(table[i + 1 :, has], row[has]))
         start += len(table) - 1 - i
     p = holm(p)
-    with_best = (first == best) | (second == best)
-    worse = np.zeros(len(table), dtype=bool)
-    others = (first + second - best)[with_best]
-    different = others[p[with_best] < SIGNIFICANCE]
-    worse[different] = np.nanmean(table[different] - table[best], axis=1) > 0
-    return worse
+    relation = np.full(len(table), math.nan)
+    for one in best:
+        with_it = ((first == one) | (second == one)) & ~np.isnan(p)
+        others, p_of = (first + second - one)[with_it], p[with_it]
+        towards = np.where(p_of < SIGNIFICANCE, np.sign(np.nanmean(table[others] - table[one], axis=1)), 0.0)
+        # Worse than one of them is worse; else better than one is better.
+        said = relation[others]
+        relation[others] = np.where((towards > 0) | np.isnan(said) | ((said == 0) & (towards < 0)), towards, said)
+    relation[list(best)] = 0.0
+    return relation
 
 
 def bootstrap_interval(values: ArrayLike, *, n_resamples: int = 1000, seed: int = 0) -> tuple[Array, Array]:

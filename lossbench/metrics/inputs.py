@@ -12,11 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from lossbench.errors import DataError, ShapeError
 from lossbench.links import finite_logits, row_blocks, softmax
 
+TIE = 1e-14  # of confidence, below which a difference is one of rounding: a sum over 1,000 classes has a tenth of it
+
 
 class Ranked(NamedTuple):
     """Examples by rising confidence. Equal confidences are a tie, whose members are all as correct as their mean.
 
     That mean is what a random order of a tie gives on average, so that no value depends on the order of the examples.
+    Equal is what differs from the next by TIE at most: what a calibration makes equal, the division by a sum over the
+    classes may tell apart in the last digit.
     """
 
     confidence: NDArray[np.float64]  # [N]
@@ -91,10 +95,18 @@ class Predictions:
         """The examples by rising confidence."""
         order = np.argsort(self.confidence)
         confidence = self.confidence[order]
-        ends_tie = np.append(confidence[1:] != confidence[:-1], True)
+        ends_tie = np.append(np.diff(confidence) > TIE, True)
         tie = np.append(0, np.cumsum(ends_tie[:-1]))
         correct = (np.bincount(tie, weights=self.correct[order]) / np.bincount(tie))[tie]
         return Ranked(confidence, correct, ends_tie)
+
+    @cached_property
+    def level(self) -> NDArray[np.int64]:
+        """How many lower confidences there are, [N]: equal for examples that are tied."""
+        order = np.argsort(self.confidence)
+        level = np.empty(len(order), dtype=np.int64)
+        level[order] = np.append(0, np.cumsum(np.diff(self.confidence[order]) > TIE))
+        return level
 
     def probs(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Yield p a block of rows at a time: N·K probabilities at once may be too many to hold."""

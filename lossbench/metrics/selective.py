@@ -102,7 +102,7 @@ def failure_auroc(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = 
     Networks".
     """
     predictions = read(logits, targets, ignore_index)
-    return auroc(predictions.confidence[predictions.correct], predictions.confidence[~predictions.correct])
+    return auroc(predictions.level[predictions.correct], predictions.level[~predictions.correct])
 
 
 @metric(better="lower")
@@ -127,4 +127,4 @@ def failure_fpr95(logits: ArrayLike, targets: ArrayLike, *, ignore_index: int = 
     section 4.3, for errors in place of strangers.
     """
     predictions = read(logits, targets, ignore_index)
-    return fpr95(predictions.confidence[predictions.correct], predictions.confidence[~predictions.correct])
+    return fpr95(predictions.level[predictions.correct], predictions.level[~predictions.correct])

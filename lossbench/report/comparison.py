@@ -12,7 +12,7 @@ import numpy as np
 from lossbench.errors import ConfigError, RequestError, counted, did_you_mean
 from lossbench.report.selection import Value, meets, parse, written
 from lossbench.report.table import PICKED, MetricColumn, Row, Run, short_name
-from lossbench.statistics import MIN_PAIRS, Array, Comparison, compare, corrected, worse_than_best
+from lossbench.statistics import MIN_PAIRS, Array, Comparison, against_best, compare, corrected
 
 FIXED = ("data", "split", "initial_weights")  # what dataset, model and seed decide, whatever the loss
 
@@ -25,8 +25,10 @@ def badness(value: float, better: str | None) -> float:
 def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[Row], bool, list[str]]:
     """Mark in each block and column the best mean, and what paired tests cannot tell from it.
 
-    A row that shares fewer than MIN_PAIRS kinds of runs with the best is not tested, and has no mark but `untested`.
-    A block whose rows were trained or tested on different data has no mark at all: its means are of different problems.
+    A row that shares fewer than MIN_PAIRS kinds of runs with the best is not tested, nor is one whose differences from
+    it have no spread: it has no mark but `untested`. Where several share the best mean, the others are held against all
+    of them. A block whose rows were trained or tested on different data has no mark at all: its means are of different
+    problems.
 
     Returns:
         The rows, whether anything was tested, and a note for the blocks of different data.
@@ -36,7 +38,7 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
     unlike: dict[str, list[tuple[Run, Run]]] = {}
     for block in dict.fromkeys(row.block for row in rows):
         members = [i for i, row in enumerate(rows) if row.block == block]
-        if found := _of_different_data([rows[i] for i in members]):
+        if found := of_different_data([rows[i] for i in members]):
             differing, one, other = found
             unlike.setdefault(", ".join(name.replace("_", " ") for name in differing), []).append((one, other))
             continue
@@ -46,17 +48,24 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
             judged = [i for i in members if not math.isnan(means[i])]
             if len(members) < 2 or not judged:
                 continue
-            best = min(judged, key=means.__getitem__)
+            least = min(means[i] for i in judged)
+            if math.isinf(least):  # none is better than another
+                continue
+            best = [place for place, i in enumerate(judged) if means[i] == least]
             table = _by_pair([rows[i] for i in judged], j, column.better)
-            shared = (~np.isnan(table) & ~np.isnan(table[judged.index(best)])).sum(axis=1)
-            tested = (shared >= MIN_PAIRS).sum() > 1  # the best and another
-            any_tested = any_tested or bool(tested)
+            has = ~np.isnan(table)
+            shared = np.max([(has & has[place]).sum(axis=1) for place in best], axis=0)
             # Not asked for nothing: all pairs of ten thousand rows of one seed would not fit in memory.
-            worse = worse_than_best(table, judged.index(best)) if tested else [False] * len(judged)
-            for i, is_worse, pairs in zip(judged, worse, shared, strict=True):
-                is_best, enough = means[i] == means[best], bool(pairs >= MIN_PAIRS)
-                tied = enough and bool(tested) and not is_worse and not is_best
-                cells[i][j] = replace(cells[i][j], best=is_best, tied=tied, untested=not (enough or is_best))
+            testable = (shared >= MIN_PAIRS).sum() > 1  # the best and another
+            relations = against_best(table, best) if testable else np.full(len(judged), math.nan)
+            for place, (i, relation) in enumerate(zip(judged, relations, strict=True)):
+                if place in best:
+                    cells[i][j] = replace(cells[i][j], best=True)
+                elif math.isnan(relation):
+                    cells[i][j] = replace(cells[i][j], untested="pairs" if shared[place] < MIN_PAIRS else "spread")
+                else:
+                    any_tested = True
+                    cells[i][j] = replace(cells[i][j], tied=bool(relation == 0), better_where_shared=bool(relation < 0))
     notes = [
         f"No best is marked, for runs of one seed differ in {names}: {one.id} and {other.id}"
         + (f", and those of {counted(len(others), 'other dataset or model')}." if others else ".")
@@ -65,7 +74,7 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
     return [replace(row, cells=tuple(new)) for row, new in zip(rows, cells, strict=True)], any_tested, notes
 
 
-def _of_different_data(rows: Sequence[Row]) -> tuple[list[str], Run, Run] | None:
+def of_different_data(rows: Sequence[Row]) -> tuple[list[str], Run, Run] | None:
     """Return the fingerprints in which two runs of one seed differ though their settings promise the same, and the two.
 
     The batch order is no part of it, as it goes with the batch size; nor are the weights that a run goes on from to

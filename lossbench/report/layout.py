@@ -84,7 +84,7 @@ def fields(table: Table, of: Sequence[Line], less: int = 0) -> list[Field]:
         above = tuple(map(written_setting, values))
         for metric, column in enumerate(table.metrics):
             rows = [line.rows[group] for line in of]
-            places = decimals([row for row in rows if row is not None], metric) - less
+            places = decimals([row for row in rows if row is not None], metric, column) - less
             numbers = []
             for row in rows:
                 if row is None:

@@ -9,7 +9,9 @@ from statistics import median
 from lossbench.errors import printable as printable
 from lossbench.report.selection import Value, written
 from lossbench.report.table import DIFFERS, TIED, Cell, Column, MetricColumn, Row, Table, metric_name
+from lossbench.statistics import SIGNIFICANCE
 
+MOST_DECIMALS = 8
 ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0"}
 
 
@@ -42,15 +44,16 @@ def written_setting(value: Value) -> str:
     return "" if value is None else written(value)
 
 
-def decimals(rows: Sequence[Row], index: int) -> int:
-    """Return how many decimals one metric column needs for about four digits of most of its means.
+def decimals(rows: Sequence[Row], index: int, column: MetricColumn) -> int:
+    """Return how many decimals one metric column needs for about four digits of most of its means, two of small ones.
 
     One number per column, so that the decimal points stand below each other; by the median, so that one run that went
     astray does not round the others away.
     """
-    means = [abs(row.cells[index].mean) for row in rows if math.isfinite(row.cells[index].mean)]
-    digits = sum(median(means or [0.0]) > limit for limit in (1, 10, 100))
-    return 4 - digits
+    typical = median([abs(row.cells[index].mean) for row in rows if math.isfinite(row.cells[index].mean)] or [0.0])
+    if 0 < typical < 1e-3 and column.better != "zero":  # a gap that small is none
+        return min(MOST_DECIMALS, 1 + math.ceil(-math.log10(typical)))
+    return 4 - sum(typical > limit for limit in (1, 10, 100))
 
 
 def number(value: float, decimals: int, column: MetricColumn) -> str:
@@ -78,4 +81,8 @@ def p_value(p: float) -> str:
     """Return `0.034`, `<0.001`, or a dash where there is no test."""
     if math.isnan(p):
         return "–"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    if p < 0.001:
+        return "<0.001"
+    # 0.0498 is significant, and 0.050 would not be.
+    digits = next(d for d in range(3, 18) if (round(p, d) < SIGNIFICANCE) == (p < SIGNIFICANCE))
+    return f"{p:.{digits}f}"

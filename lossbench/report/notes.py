@@ -16,6 +16,11 @@ from lossbench.report.selection import written
 from lossbench.report.table import BESIDE, DIFFERS, NAMES, TIED, UNKNOWN, MetricColumn, Row, Table, metric_name
 from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE
 
+UNTESTED = {
+    "pairs": f"which share fewer than {MIN_PAIRS} runs with the best",
+    "spread": "whose differences from the best have no spread to be judged by",
+}
+
 
 def notes(
     rows: Sequence[Row],
@@ -91,14 +96,17 @@ def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
         notes.append(
             f"{TIED}: cannot be told from the best (paired t, Holm over all pairs of rows, p ≥ {SIGNIFICANCE})."
         )
-        untested = sum(any(cell.untested for cell in row.cells) for row in rows)
-        if untested:
-            notes.append(
-                f"Not tested: {untested} of {counted(len(rows), 'row')}, which share fewer than {MIN_PAIRS} runs with "
-                "it."
-            )
-    elif max(row.n for row in rows) > 1 and len(rows) > max(row.block for row in rows) + 1:
+    lacking = {why: sum(any(cell.untested == why for cell in row.cells) for row in rows) for why in UNTESTED}
+    of = counted(len(rows), "row")
+    if lacking["pairs"] and not (tested or lacking["spread"]):
         notes.append(f"Not tested: that takes {MIN_PAIRS} paired runs.")
+    else:
+        notes += [f"Not tested: {count} of {of}, {UNTESTED[why]}." for why, count in lacking.items() if count]
+    if count := sum(any(cell.better_where_shared for cell in row.cells) for row in rows):
+        notes.append(
+            f"Not marked: {count} of {of}, significantly better than the best mean on the runs that both have. That "
+            "mean is over others too: compare rows of the same seeds."
+        )
     differences = [cell.difference for row in rows for cell in row.cells if cell.difference is not None]
     if any(difference.significant for difference in differences):
         notes.append(f"{DIFFERS}: differs from {baseline} (paired t, Holm over the table, p < {SIGNIFICANCE}).")

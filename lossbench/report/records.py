@@ -99,7 +99,8 @@ def records(table: Table) -> str:
             numbers: dict[str, object] = {"mean": _number(cell.mean), "sd": cell.sd, "n": cell.n}
             numbers |= {"low": _number(cell.low), "high": _number(cell.high)}
             numbers["interval"] = None if math.isnan(cell.low) else "bootstrap" if cell.resampled else "t"
-            numbers |= {"best": cell.best, "tied": cell.tied}
+            numbers |= {"best": cell.best, "tied": cell.tied, "untested": cell.untested or None}
+            numbers["better_where_shared"] = cell.better_where_shared
             if cell.difference is not None:
                 numbers["difference"] = _difference(cell)
             values.setdefault(column.metric, {})[column.calibration] = numbers
@@ -142,6 +143,7 @@ def _ranks(ranks: RankTable) -> dict[str, object]:
         "p": ranks.p,
         "critical_difference": ranks.critical_difference,
         "left_out": list(ranks.left_out),
+        "of_different_data": ranks.unlike,
     }
 
 

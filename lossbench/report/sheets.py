@@ -49,7 +49,7 @@ def _differences(table: Table) -> list[Sheet]:
     rows = []
     columns = (*table.across, *table.columns)
     for i, metric in enumerate(table.metrics):
-        places, name = decimals(table.rows, i), heading(metric)
+        places, name = decimals(table.rows, i, metric), heading(metric)
         for row in table.rows:
             difference = row.cells[i].difference
             if difference is None:
@@ -109,6 +109,11 @@ def _ranks(table: Table) -> list[Sheet]:
     ]
     if ranks.n < 3:
         note.append("Two blocks are hardly enough for either.")
+    if ranks.unlike:
+        note.append(
+            f"Left out, for their runs of one seed differ in data or initial weights: {ranks.unlike} of the datasets "
+            "or models."
+        )
     if ranks.left_out:
         note.append(f"Not ranked, for want of a mean in some block: {', '.join(ranks.left_out)}.")
     rows = tuple((label, f"{average:.2f}") for label, average in ranks.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lossbench.report.selection import Value
 from lossbench.statistics import Comparison
@@ -110,7 +111,8 @@ class Cell:
     resampled: bool = False  # the interval is over test examples, not seeds
     best: bool = False
     tied: bool = False  # cannot be told from the best
-    untested: bool = False  # shares too few runs with the best to be held against it
+    untested: Literal["", "pairs", "spread"] = ""  # what it lacks to be held against the best
+    better_where_shared: bool = False  # significantly, than the best mean, which is over other runs too
     difference: Comparison | None = None  # from the baseline's cell
 
 
@@ -143,6 +145,7 @@ class RankTable:
     p: float  # Friedman
     critical_difference: float  # Nemenyi
     left_out: tuple[str, ...] = ()  # lacks a mean in some block
+    unlike: int = 0  # blocks that are left out: their runs of one seed differ in data or initial weights
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lossbench.report.notation import decimals, number, p_value, printable, setting, spread
@@ -13,6 +13,10 @@ from lossbench.report.series import symbol
 from lossbench.report.table import NAMES, Cell, Column, RankTable, Row, Table, metric_name
 from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE, Comparison
 
+UNTESTED = {  # as the cells say
+    "pairs": f"fewer than {MIN_PAIRS} seeds shared with {{it}}",
+    "spread": "the difference has no spread to be judged by",
+}
 MOST = 5  # sentences of one dataset and model that are said at once
 NAMED = 4  # rows that a sentence names; of more it says how many
 
@@ -108,15 +112,15 @@ def _best(table: Table, rows: Sequence[Row], labels: Sequence[str]) -> list[str]
         if not best:
             continue
         others = [j for j, row in enumerate(rows) if j not in best and not math.isnan(row.cells[i].mean)]
-        # The first of the best is what the table holds the others against.
-        untested = [j for j in others if _shared(rows[j], rows[best[0]], i) < MIN_PAIRS]
-        tested = [j for j in others if j not in untested]
-        tied = [labels[j] for j in tested if rows[j].cells[i].tied]
-        worse = [labels[j] for j in tested if not rows[j].cells[i].tied]
+        kinds: dict[str, list[str]] = {kind: [] for kind in ("tied", "better", "worse", *UNTESTED)}
+        for j in others:
+            cell = rows[j].cells[i]
+            known = "tied" if cell.tied else "better" if cell.better_where_shared else "worse"
+            kinds[cell.untested or known].append(labels[j])
         have = "has" if len(best) == 1 else "have"
         mean = _mean(table, [rows[j].cells[i] for j in best], i)
         lead = f"{_name(table, i)}: {_several([labels[j] for j in best])} {have} the best mean ({mean})"
-        rest = _others(tied, worse, [labels[j] for j in untested], len(best))
+        rest = _others(kinds, len(best))
         sentences.append(f"{lead[0].upper()}{lead[1:]}{rest}")
     judged = any(
         column.better and not math.isnan(row.cells[i].mean) for row in rows for i, column in enumerate(table.metrics)
@@ -126,41 +130,34 @@ def _best(table: Table, rows: Sequence[Row], labels: Sequence[str]) -> list[str]
     return sentences or ["None of these metrics says which of its values are better."]
 
 
-def _others(tied: Sequence[str], worse: Sequence[str], untested: Sequence[str], n_best: int) -> str:
+def _others(kinds: Mapping[str, Sequence[str]], n_best: int) -> str:
     """What the tests say of the rows that are not best, and how those were corrected."""
-    n = len(tied) + len(worse) + len(untested)
+    tied, better, worse = kinds["tied"], kinds["better"], kinds["worse"]
+    n = sum(map(len, kinds.values()))
     it, they = ("it", "it") if n_best == 1 else ("them", "they")
     if not n:
         return "; there is no other."
-    if not tied and not worse:
+    if len(kinds["pairs"]) == n:
         return f", but nothing is tested: that takes {MIN_PAIRS} paired seeds."
-    corrected = " (corrected for all pairs of rows)" if n + n_best > 2 else ""
+    corrected = " (corrected for all pairs of rows)" if n + n_best > 2 and (tied or better or worse) else ""
     if len(tied) == n:
         return f", but {they} cannot be told from {tied[0] if n == 1 else 'any other'}{corrected}."
     said = [f"{_several(tied)} cannot be told from {it}"] if tied else []
+    if better:
+        said.append(f"{_several(better)} {_are(better)} significantly better on the seeds that both have")
     if len(worse) == 1:
         said.append(f"{worse[0]} is significantly worse")
     elif worse:
         said.append(f"{'all' if len(worse) == n else 'the'} {len(worse)} others are significantly worse")
-    text = f"{', '.join(said)}{corrected}"
-    if untested:
-        are = "is" if len(untested) == 1 else "are"
-        text += f"; {_several(untested)} {are} untested: fewer than {MIN_PAIRS} seeds shared with {it}"
-    return f"; {text}."
+    parts = [f"{', '.join(said)}{corrected}"] if said else []
+    for reason, why in UNTESTED.items():
+        if kinds[reason]:
+            parts.append(f"{_several(kinds[reason])} {_are(kinds[reason])} untested: {why.format(it=it)}")
+    return f"; {'; '.join(parts)}."
 
 
-def _shared(row: Row, other: Row, index: int) -> int:
-    """Count the runs of two rows that a paired test of a metric may hold against one another."""
-
-    def kinds(row: Row) -> set[object]:
-        times = Counter(run.seed for run in row.runs)
-        return {
-            (run.seed, *sorted(run.fingerprints.items()))
-            for run, value in zip(row.runs, row.cells[index].values, strict=True)
-            if run.fingerprints and times[run.seed] == 1 and not math.isnan(value)
-        }
-
-    return len(kinds(row) & kinds(other))
+def _are(labels: Sequence[str]) -> str:
+    return "is" if len(labels) == 1 else "are"
 
 
 def _against_the_baseline(table: Table, rows: Sequence[Row], labels: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -192,7 +189,7 @@ def _row_sentence(table: Table, row: Row, label: str, tests: int) -> str:
     clauses: dict[str, list[str]] = {kind: [] for kind in kinds}
     compared = [(i, cell, cell.difference) for i, cell in enumerate(row.cells) if cell.difference and cell.difference.n]
     for i, cell, difference in compared:
-        column, name, places = table.metrics[i], _name(table, i), decimals(table.rows, i)
+        column, name, places = table.metrics[i], _name(table, i), decimals(table.rows, i, table.metrics[i])
         if difference.low == difference.high:  # there is no spread, and the difference is none
             clauses["equal"].append(name)
         elif math.isnan(difference.p):
@@ -246,7 +243,7 @@ def _ranks(ranks: RankTable) -> tuple[str, ...]:
 
 def _mean(table: Table, cells: Sequence[Cell], index: int) -> str:
     """A mean, with its spread where it is of one row alone and not of one seed."""
-    places = decimals(table.rows, index)
+    places = decimals(table.rows, index, table.metrics[index])
     mean = _minus(number(cells[0].mean, places, table.metrics[index]))
     if all(cell.n == 1 for cell in cells):
         return f"{mean}, n = 1"

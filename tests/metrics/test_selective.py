@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lossbench.metrics import aurc, eaurc, failure_auroc, failure_fpr95
+from lossbench.calibration import fit_isotonic
+from lossbench.metrics import adaptive_ece, aurc, eaurc, failure_auroc, failure_fpr95, ks_error
 
 
 def logits_of(confidence):
@@ -81,3 +82,34 @@ def test_both_agree_with_scikit_learn_with_ties_and_without(decimals):
     false_positives, true_positives, _ = roc_curve(correct, score, drop_intermediate=False)
     expected = false_positives[np.argmax(true_positives >= 0.95)]
     assert failure_fpr95(logits, targets) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [aurc, eaurc, failure_auroc, failure_fpr95, adaptive_ece, ks_error])
+def test_confidences_that_differ_by_rounding_alone_are_tied(metric):
+    """As isotonic calibration leaves them, which divides by a sum over the classes, in whatever order those come."""
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 2, 200)
+    confidence = np.repeat([0.6, 0.7, 0.85, 0.99], 50)
+    expected = metric(logits_of(confidence), targets)
+    for _ in range(5):
+        rounded = confidence * (1 + generator.choice([-4e-16, 0, 4e-16], 200))
+        assert metric(logits_of(rounded), targets) == pytest.approx(expected, abs=1e-12)
+
+
+def test_metrics_after_isotonic_calibration_do_not_depend_on_the_order_of_the_classes():
+    generator = np.random.default_rng(1)
+    (val, val_targets), (test, test_targets) = (
+        (generator.normal(size=(n, 4)) + 2 * np.eye(4)[targets], targets)
+        for n in (150, 360)
+        for targets in [generator.integers(0, 4, n)]
+    )
+    # Of equally probable classes the first is predicted, so that orders are alike where they predict the same.
+    alike: dict[bytes, list[list[float]]] = {}
+    for order in map(np.array, itertools.permutations(range(4))):
+        place = np.argsort(order)
+        calibrated = fit_isotonic(val[:, order], place[val_targets])(test[:, order])
+        values = [metric(calibrated, place[test_targets]) for metric in (aurc, adaptive_ece, failure_auroc)]
+        alike.setdefault(order[calibrated.argmax(axis=1)].tobytes(), []).append(values)
+    assert max(map(len, alike.values())) > 1
+    for found in alike.values():
+        assert np.ptp(np.array(found), axis=0).max() < 1e-12

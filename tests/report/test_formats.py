@@ -9,6 +9,7 @@ import pytest
 
 from lossbench.errors import ConfigError
 from lossbench.report import render, tabulate
+from lossbench.report.notation import p_value
 
 NAME = """a_b&50%#<c>|d"e'f"""
 
@@ -127,7 +128,8 @@ def test_json_has_the_whole_config_the_definitions_and_null_for_what_is_missing(
     assert first["n"] == 2
     assert first["metrics"]["accuracy"]["raw"]["mean"] == pytest.approx(0.91)
     numbers = {"mean": None, "sd": None, "n": 0, "low": None, "high": None, "interval": None}
-    assert first["metrics"]["mce"]["raw"] == {**numbers, "best": False, "tied": False}
+    marks = {"best": False, "tied": False, "untested": None, "better_where_shared": False}
+    assert first["metrics"]["mce"]["raw"] == {**numbers, **marks}
 
 
 def test_json_keeps_any_name_as_it_is(awkward):
@@ -169,3 +171,20 @@ def test_an_unknown_format_is_answered_with_the_nearest(sweep):
 def test_the_report_does_not_import_torch():
     code = "import sys, lossbench.report; sys.exit('torch' in sys.modules)"
     assert run_process([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(math.nan, "–"), (0.0009, "<0.001"), (0.034, "0.034"), (0.0498, "0.0498"), (0.04999, "0.04999"), (0.05, "0.050")],
+)
+def test_a_p_value_is_not_rounded_over_the_line_that_it_is_read_by(p, text):
+    assert p_value(p) == text
+
+
+def test_small_means_have_the_decimals_that_tell_them_apart(run, frame):
+    runs = [run(loss, nll=nll) for loss, nll in (("a", 2e-5), ("b", 4.2e-5))]
+    shown = render(tabulate(frame(*runs), metrics=["nll"], calibrations=["raw"]), "markdown")
+    assert "0.000020" in shown
+    assert "0.000042" in shown
+    runs = [run(loss, nll=nll) for loss, nll in (("a", 0.0), ("b", 0.0))]
+    assert "0.0000" in render(tabulate(frame(*runs), metrics=["nll"], calibrations=["raw"]), "markdown")

@@ -402,12 +402,12 @@ def test_a_temperature_at_the_bound_of_its_search_is_said_to_be(run, frame):
 
 def test_rows_of_too_few_seeds_are_said_not_to_be_tested(run, frame):
     three = [
-        run(loss, seed, accuracy=0.8 + 0.01 * seed + bonus)
-        for loss, bonus in (("a", 0), ("b", 0.1))
-        for seed in range(3)
+        run(loss, seed, accuracy=accuracy, nll=0.1 * accuracy, ece=0.0, confidence_gap=0.0)
+        for loss, accuracies in (("a", (0.8, 0.81, 0.82)), ("b", (0.9, 0.92, 0.91)))
+        for seed, accuracy in enumerate(accuracies)
     ]
     two = [run(loss, seed, dataset__name="wine", nll=nll) for loss, nll in (("a", 0.3), ("b", 0.4)) for seed in (0, 1)]
-    note = "Not tested: 1 of 4 rows, which share fewer than 3 runs with it."
+    note = "Not tested: 1 of 4 rows, which share fewer than 3 runs with the best."
     assert note in tabulate(frame(*three, *two)).notes
     assert not any(note.startswith("Not tested") for note in tabulate(frame(*three)).notes)
 

@@ -106,3 +106,17 @@ def test_a_metric_that_does_not_judge_or_is_misspelt_is_refused(three_datasets, 
         tabulate(frame(*three_datasets), ranks="mean_confidence")
     with pytest.raises(ConfigError, match="no metric named 'nl'; did you mean nll"):
         tabulate(frame(*three_datasets), ranks="nl")
+
+
+def test_a_dataset_whose_rows_are_of_different_data_is_left_out_and_said_to_be(three_datasets, run, frame):
+    other = [
+        run(loss, dataset__name="other", nll=nll, fingerprint__data=loss)
+        for loss, nll in (("a", 3.0), ("b", 2.0), ("c", 1.0))
+    ]
+    alone, table = (tabulate(frame(*runs), ranks="nll") for runs in (three_datasets, [*three_datasets, *other]))
+    assert (table.ranks.rows, table.ranks.n, table.ranks.unlike) == (alone.ranks.rows, 3, 1)
+    said = "Left out, for their runs of one seed differ in data or initial weights: 1 of the datasets or models."
+    assert said in render(table, "markdown")
+    assert said not in render(alone, "markdown")
+    with pytest.raises(RequestError, match="there are 3 on 1, and 1 whose runs of one seed differ in data"):
+        tabulate(frame(*three_datasets[:6], *other), ranks="nll")

@@ -155,7 +155,7 @@ def _bins(table: Table, row: Row, store: Store) -> dict[str, Any]:
 def _entries(table: Table, row: Row) -> tuple[Entry, ...]:
     entries = []
     for i, (column, cell) in enumerate(zip(table.metrics, row.cells, strict=True)):
-        places, after = decimals(table.rows, i), spread(cell, table)
+        places, after = decimals(table.rows, i, column), spread(cell, table)
         text = number(cell.mean, places, column).replace("-", "−")
         behind = "" if after is None else f"± {after:.{places}f}"
         sort = cell.mean if math.isfinite(cell.mean) else None
