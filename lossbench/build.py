@@ -283,9 +283,15 @@ def _check_inner(loss: Loss, node: Mapping[str, Any], where: str) -> None:
         raise ConfigError(f"{where}={node.get('name')} learns from epoch to epoch, which it can only as the whole loss")
     if loss.link["name"] != "softmax" or any(float(value) != 1 for key, value in loss.link.items() if key != "name"):
         raise ConfigError(
-            f"{where}={node.get('name')} is trained through {loss.link}, but {where.rpartition('.')[0]} is evaluated "
-            "through plain softmax"
+            f"{where}={node.get('name')} is trained through {_said(loss.link)}, but {where.rpartition('.')[0]} is "
+            "evaluated through plain softmax"
         )
+
+
+def _said(link: Config) -> str:
+    """A link in words: softmax with temperature=2."""
+    numbers = ", ".join(f"{key}={value:g}" for key, value in link.items() if key != "name")
+    return f"{link['name']}{f' with {numbers}' if numbers else ''}"
 
 
 def _class_weights(value: Any, dataset: Dataset) -> Tensor | None:

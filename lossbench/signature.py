@@ -146,5 +146,7 @@ def _describe(hint: Any) -> str:
         return f"a list, each {_describe(arguments[0])}"
     if origin in (dict, Mapping):
         return f"a mapping, each value {_describe(arguments[1])}"
+    if origin is Callable:
+        return "a function, which a yaml of your own gives by its _target_"
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", types.NoneType: "null"}
     return names.get(hint, "")

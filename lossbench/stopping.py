@@ -95,6 +95,11 @@ def ending(stopped: BaseException) -> int:
     return 128 + (signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
 
 
+def done() -> None:
+    """Answer no more signals, for all that was asked is done, and what is left is Python's own end."""
+    _take(signal.SIG_IGN)
+
+
 def told(stopped: KeyboardInterrupt) -> int:
     """Say that the process was asked to stop, where there is no more to say; return the exit code."""
     code = ending(stopped)

@@ -226,10 +226,18 @@ def finish(experiment: Experiment, state: State, seed: int, initial: str) -> Tra
         state: at the end of training.
         seed: of the sample where the targets are masks.
         initial: the fingerprint of the initial weights.
+
+    Raises:
+        DivergedError: if what the model says is not finite.
     """
     experiment.model.load_state_dict(state.best)
     val_logits, val_targets, _ = predict(experiment, experiment.dataset.val, seed)
     test_logits, test_targets, _ = predict(experiment, experiment.dataset.test, seed)
+    if not (val_logits.isfinite().all() and test_logits.isfinite().all()):
+        raise DivergedError(
+            f"after epoch {state.epoch}, at learning rate {state.history[-1]['learning_rate']:g}, the model's outputs "
+            "are not finite; a lower learning rate or a warm-up may help"
+        )
     return Trained(
         weights={name: tensor.cpu() for name, tensor in state.best.items()},
         history=state.history,

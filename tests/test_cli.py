@@ -492,3 +492,14 @@ def test_a_report_is_written_as_the_ending_of_its_file_says(
     lossbench("train", "epochs=1", "device.threads=1")
     assert lossbench("report", "-o", f"table{ending}").returncode == 0
     assert (tmp_path / f"table{ending}").read_text().startswith(start)
+
+
+def test_ctrl_c_after_the_last_line_is_no_traceback() -> None:
+    """As when someone is impatient with Python's own end, which takes a moment once torch is imported."""
+    program = (
+        "import atexit, os, signal, sys; atexit.register(os.kill, os.getpid(), signal.SIGINT); "
+        "from lossbench.cli import main; sys.argv = ['lossbench', 'list', 'losses']; main()"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "cross_entropy" in answer.stdout

@@ -42,6 +42,8 @@ def test_every_kind_is_drawn_of_stored_runs(trained: Lossbench, tmp_path: Path) 
         "dataset.n_test=20",
     )
     assert trained(*FAST[:1], *masks, "epochs=1", "device=cpu", "-q").returncode == 0
+    before = trained("plot", "panels", "--where", "dataset=shapes", "-o", "panels.svg")
+    assert "has no examples to draw; lossbench evaluate --pictures" in before.stderr
     trained("evaluate", "--pictures", "--where", "dataset=shapes")
     panels = trained("plot", "panels", "--where", "dataset=shapes", "-o", "panels.svg")
     assert panels.returncode == 0, panels.stderr

@@ -51,7 +51,10 @@ REFUSED = [
     ({"mean": 1}, "loss.mean must be true or false; got 1"),
     ({"rates": {"head": "fast"}}, "loss.rates must be a mapping, each value a number or null"),
     ({"shares": [0.5, 2.0]}, "loss.shares must lie in [0, 1]; got [0.5, 2.0]"),
-    ({"hard": "dice"}, "loss.hard must be"),
+    (
+        {"hard": "dice"},
+        "loss.hard must be a function, which a yaml of your own gives by its _target_ or null; got 'dice'",
+    ),
     ({"epsilom": 0.1}, "loss has no key 'epsilom'; did you mean epsilon?"),
     ({"logits": 1}, "loss has no key 'logits'"),
 ]

@@ -143,6 +143,18 @@ def test_one_that_diverges_fails_alone_and_in_the_same_words() -> None:
     assert str(failed) == str(expected.value)
 
 
+def test_one_whose_last_step_leaves_no_finite_outputs_fails_alone_and_in_the_same_words() -> None:
+    configs = compose_all("dataset=wine", "device=cpu", "optimizer.learning_rate=0.1,5e5", "epochs=2")
+    fine, failed = stacked(configs)
+    assert isinstance(fine, Trained)
+    assert isinstance(failed, DivergedError)
+    with pytest.raises(
+        DivergedError, match=r"after epoch 2, at learning rate .*, the model's outputs are not finite; a lo"
+    ):
+        alone(configs[1])
+    assert str(failed).startswith("after epoch 2")
+
+
 def test_one_that_diverges_is_not_saved_and_holds_up_nobody() -> None:
     configs = compose_all(*WINE, "optimizer.learning_rate=1e20,0.1", "epochs=2")
     saved = []

@@ -17,6 +17,7 @@ def main() -> None:
             from lossbench.cli.verbs import call
 
             code = call(sys.argv[1:] or ["--help"])
+            stopping.done()
     except KeyboardInterrupt as stopped:
         from lossbench import stopping
 

@@ -88,7 +88,9 @@ def evaluate(
         return
     if file is not None:
         if what != [file] or where or dry_run:
-            raise ConfigError(f"{file} is a file, which goes alone, without --where and --dry-run")
+            given = {"--where": bool(where), "--dry-run": dry_run}
+            beside = [*(one for one in what or [] if one != file), *(option for option, yes in given.items() if yes)]
+            raise ConfigError(f"{file} is a file, which goes alone: leave out {' and '.join(beside) or 'its second'}")
         if output is not None:
             refuse(output, file)
         arrays, names_of = predictions.of_file(Path(file)), predictions.class_names(Path(file))

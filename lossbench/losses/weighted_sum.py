@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE
+from lossbench.errors import ConfigError
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.overlap import dice
@@ -43,10 +44,12 @@ def weighted_sum(
 
     Raises:
         ShapeError: as the two losses do.
-        ConfigError: as the two losses do.
+        ConfigError: as the two losses do, and if both weights are the number 0.
 
     Source: Isensee et al. 2021, "nnU-Net", for the default pair.
     """
+    if all(not isinstance(weight, Tensor) and weight == 0 for weight in (first_weight, second_weight)):
+        raise ConfigError("first_weight and second_weight are both 0: nothing would be learned")
     return first_weight * first(logits, targets, **declared_by(first, extras)) + second_weight * second(
         logits, targets, **declared_by(second, extras)
     )

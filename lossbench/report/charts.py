@@ -21,6 +21,7 @@ Chart: TypeAlias = alt.TopLevelMixin
 Layers: TypeAlias = alt.LayerChart
 
 GAP = 8  # between plots, points
+WHOLE = "datum.value == floor(datum.value) ? format(datum.value, 'd') : ''"  # of an axis: no epoch is 1.5
 FEW = 10  # examples in a bin; an accuracy over fewer says little: its point is hollow and on no line
 
 
@@ -128,7 +129,7 @@ def training(
     plots = []
     for i, quantity in enumerate(quantities):
         rows = alt.Chart(data(epochs, "epochs")).transform_filter(alt.datum.quantity == quantity)
-        axis = alt.Axis(tickMinStep=1, tickCount=5, format="d", grid=False, labelFlush=False)
+        axis = alt.Axis(tickMinStep=1, tickCount=5, labelExpr=WHOLE, grid=False, labelFlush=False)
         title = "epoch" if edges(i, columns, len(quantities))[1] else None
         x = alt.X("epoch:Q", title=title, axis=axis, scale=alt.Scale(nice=False))
         domain = alt.Undefined if swapped else _seen([row for row in epochs if row["quantity"] == quantity])

@@ -11,7 +11,8 @@ import pandas as pd
 from lossbench.errors import ConfigError, RequestError
 from lossbench.report.comparison import badness
 from lossbench.report.selection import Value, order, value, written
-from lossbench.report.table import NAMES, metric_name, short_name
+from lossbench.report.table import NAMES, metric_name
+from lossbench.settings import short_names
 
 GIVEN = ("loss.name", "sources", "device.precision")  # beside the dataset and the model: what no one tunes
 
@@ -50,6 +51,7 @@ def choose(frame: pd.DataFrame, metric: str, better: str | None, calibration: st
     notes = []
     for group, records in groups.items():
         swept = [key for key in keys if key not in given and len({value(record[key]) for record in records}) > 1]
+        names = short_names(key for key in swept if not key.endswith("_target_")) or short_names(swept)
         by_seed: dict[Value, list[dict[Hashable, Any]]] = {}
         for record in sorted(records, key=lambda record: [order(value(record[key])) for key in swept]):
             by_seed.setdefault(value(record["seed"]), []).append(record)
@@ -65,7 +67,7 @@ def choose(frame: pd.DataFrame, metric: str, better: str | None, calibration: st
             picked[str(best["run"])] = settings
             if sum(record[metric] == best[metric] for record in judged) > 1:
                 tied.append(written(seed))
-            text = ", ".join(f"{short_name(key)}={written(settings[key])}" for key in swept)
+            text = ", ".join(f"{names[key]}={written(settings[key])}" for key in names if settings[key] is not None)
             seeds.setdefault(text, []).append(written(seed))
         if swept:
             counts = sorted({len(candidates) for candidates in by_seed.values()})

@@ -12,6 +12,7 @@ import numpy as np
 from lossbench.errors import ConfigError, RequestError, counted, did_you_mean
 from lossbench.report.selection import Value, meets, parse, written
 from lossbench.report.table import PICKED, MetricColumn, Row, Run, short_name
+from lossbench.settings import short_names
 from lossbench.statistics import MIN_PAIRS, Array, Comparison, against_best, compare, corrected
 
 FIXED = ("data", "split", "initial_weights")  # what dataset, model and seed decide, whatever the loss
@@ -110,6 +111,11 @@ def with_differences(
         RequestError: if more than one could be that of a row.
     """
     bases, unlike = _baseline_rows(rows, baseline)
+    if all(is_baseline(row, baseline) for row in rows) and len(rows) > len({row.block for row in rows}):
+        raise RequestError(
+            f"every row has {' '.join(baseline)}, and none is left to compare with it; name a setting that one row "
+            f"has: --baseline {_telling(rows)}"
+        )
     compared: dict[tuple[int, int], int] = {}
     comparisons: list[Comparison] = []
     refused: dict[str, list[tuple[Run, Run]]] = {}
@@ -238,10 +244,20 @@ def _baseline_rows(rows: Sequence[Row], baseline: Sequence[str]) -> tuple[list[R
             unlike.append(min(other, key=len))
             continue
         if len(pool) > 1:
-            differing = [key for key in row.config if len({candidate.config[key] for candidate in pool}) > 1]
+            names = short_names(_differing(pool))
             raise RequestError(
-                f"the baseline {text} fits {len(pool)} rows, which differ in {', '.join(map(short_name, differing))}; "
-                f"say which: --baseline {differing[0].removesuffix('.name')}=…"
+                f"the baseline {text} fits {len(pool)} rows, which differ in {', '.join(names.values())}; "
+                f"say which: --baseline {_telling(pool)}"
             )
         found.append(pool[0])
     return found, unlike
+
+
+def _differing(rows: Sequence[Row]) -> list[str]:
+    """The settings that rows differ in; where a function is another, its name says so."""
+    there = [key for key in rows[0].config if len({row.config[key] for row in rows}) > 1]
+    return [key for key in there if not key.endswith("_target_")] or there
+
+
+def _telling(rows: Sequence[Row]) -> str:
+    return f"{_differing(rows)[0].removesuffix('.name')}=…"

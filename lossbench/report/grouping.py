@@ -163,12 +163,17 @@ def _at_the_bound(chosen: pd.DataFrame, shown: Sequence[MetricColumn]) -> list[s
     if all(column.calibration == "raw" or column.metric in BESIDE for column in shown) or "temperature" not in chosen:
         return []
     fitted = chosen.drop_duplicates("run")["temperature"].dropna()
-    count = int(((fitted <= MIN_TEMPERATURE) | (fitted >= MAX_TEMPERATURE)).sum())
-    if not count:
-        return []
+    of = counted(len(fitted), "run")
+    ends = {
+        "the lower end of the search, as every validation example is right": int((fitted <= MIN_TEMPERATURE).sum()),
+        "the upper end of the search, as hardly more validation examples are right than by chance": int(
+            (fitted >= MAX_TEMPERATURE).sum()
+        ),
+    }
     return [
-        f"In {count} of {counted(len(fitted), 'run')} no validation example decides the temperature (all are right, or "
-        "none): it is the bound of the search, and what was fitted on validation says little."
+        f"In {count} of {of} the temperature is {end}: what was fitted on validation says little."
+        for end, count in ends.items()
+        if count
     ]
 
 

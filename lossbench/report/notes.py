@@ -12,7 +12,7 @@ from lossbench.errors import counted
 from lossbench.report.defaults import other_than_default
 from lossbench.report.options import definitions
 from lossbench.report.resampling import N_RESAMPLES, SEED
-from lossbench.report.selection import written
+from lossbench.report.selection import Value, written
 from lossbench.report.table import BESIDE, DIFFERS, NAMES, TIED, UNKNOWN, MetricColumn, Row, Table, metric_name
 from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE
 
@@ -107,6 +107,11 @@ def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
             f"Not marked: {count} of {of}, significantly better than the best mean on the runs that both have. That "
             "mean is over others too: compare rows of the same seeds."
         )
+    of_blocks: dict[int, set[frozenset[Value]]] = {}
+    for row in rows:
+        of_blocks.setdefault(row.block, set()).add(frozenset(run.seed for run in row.runs))
+    if any(len(seeds) > 1 for seeds in of_blocks.values()):
+        notes.append("Rows are over different seeds: a mean over easier ones is better by that alone.")
     differences = [cell.difference for row in rows for cell in row.cells if cell.difference is not None]
     if any(difference.significant for difference in differences):
         notes.append(f"{DIFFERS}: differs from {baseline} (paired t, Holm over the table, p < {SIGNIFICANCE}).")

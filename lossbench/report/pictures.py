@@ -128,7 +128,7 @@ def _check_none(lacking: Sequence[str], total: int, what: str, keep: str) -> Non
 def _of_masks(store: Store, run_id: str) -> bool:
     if store.keeps(run_id, "examples") or store.keeps(run_id, "features"):
         return store.keeps(run_id, "examples")
-    return store.predictions(run_id)["test_targets"].ndim > 1
+    return "pixels" in store.environment(run_id)
 
 
 def _three(classes: Sequence[str], names: Sequence[str]) -> list[int]:

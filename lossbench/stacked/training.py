@@ -333,8 +333,11 @@ class Stack:
         for r, (run, initial) in enumerate(zip(self.runs, self.initial, strict=True)):
             if r in self.errors:
                 results.append(self.errors[r])
-            else:
+                continue
+            try:
                 results.append(finish(run.experiment, run.state, run.seed, initial))
+            except DivergedError as error:
+                results.append(error)
         return results
 
 

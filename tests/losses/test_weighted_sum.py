@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.func import vmap
 
+from lossbench.errors import ConfigError
 from lossbench.losses import cross_entropy, dice, distillation, focal, weighted_sum
 
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -14,6 +15,12 @@ TARGETS = torch.arange(6) % 3
 def test_it_adds_two_losses_by_their_weights():
     loss = weighted_sum(LOGITS, TARGETS, first=focal, second=dice, first_weight=2.0, second_weight=0.5)
     assert loss.item() == pytest.approx((2 * focal(LOGITS, TARGETS) + dice(LOGITS, TARGETS) / 2).item())
+
+
+def test_two_weights_of_zero_are_refused():
+    with pytest.raises(ConfigError, match="first_weight and second_weight are both 0: nothing would be learned"):
+        weighted_sum(LOGITS, TARGETS, first_weight=0, second_weight=0.0)
+    assert weighted_sum(LOGITS, TARGETS, first_weight=0.0, second_weight=torch.tensor(0.0)) == 0
 
 
 def test_either_may_be_a_sum_itself():

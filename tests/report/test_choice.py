@@ -56,6 +56,20 @@ def test_of_equals_on_validation_the_first_is_taken_and_said(run, frame):
     assert note == f"Picked for each seed by NLL on validation: of 2 settings: epsilon=0.1 (seeds 0, 1); {equals}."
 
 
+def test_what_was_picked_is_told_by_names_and_not_by_where_its_code_is_nor_by_what_it_lacks(run, frame):
+    parts = {
+        "first": {"name": "focal", "_target_": "a.focal", "gamma": 2.0},
+        "second": {"name": "dice", "_target_": "a.dice"},
+    }
+    runs = [
+        run("sum", loss__first__name=part["name"], loss__first___target_=part["_target_"], val={"nll": nll}, nll=nll)
+        for part, nll in zip(parts.values(), (0.1, 0.2), strict=True)
+    ]
+    runs[0]["config"]["loss.first.gamma"] = 2.0
+    table = tabulate(frame(*runs), **NLL, select="nll")
+    assert "Picked for each seed by NLL on validation: of 2 settings: first=focal, gamma=2 (seed 0)." in table.notes
+
+
 def test_a_setting_that_only_one_loss_sweeps_reads_picked_in_its_column(run, frame):
     runs = [run("a", optimizer__rate=0.1)] + [run("b", optimizer__rate=rate) for rate in (0.1, 0.2)]
     table = tabulate(frame(*runs), select="nll")

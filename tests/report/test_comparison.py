@@ -110,6 +110,14 @@ def test_a_row_that_is_better_on_the_seeds_that_it_shares_with_the_best_is_not_m
     assert sentence.endswith("; b is significantly better on the seeds that both have.")
 
 
+def test_rows_over_different_seeds_are_said_to_be(run, frame):
+    note = "Rows are over different seeds: a mean over easier ones is better by that alone."
+    even, uneven = losses(run, a=(1.0, 1.1), b=(1.2, 1.0)), losses(run, a=(1.0, 1.1), b=(1.2,))
+    other = [run("a", seed, dataset__name="wine") for seed in range(4)]  # what is compared with nothing here
+    assert note in tabulate(frame(*uneven), **NLL).notes
+    assert note not in tabulate(frame(*even, *other), **NLL).notes
+
+
 def test_marks_do_not_depend_on_which_of_two_best_rows_comes_first(run, frame):
     runs = losses(run, a=(1.0, 1.1, 1.2, 1.3), b=(2.1, 0.2, 2.2, 0.1), c=(1.5, 1.61, 1.69, 1.8))
     for sort in "loss", "loss:desc":
@@ -345,6 +353,27 @@ def test_a_baseline_that_is_not_there_is_answered_with_what_is(run, frame, basel
     with pytest.raises(ConfigError) as caught:
         tabulate(frame(run("focal"), run("cross_entropy")), baseline=[baseline])
     assert str(caught.value).startswith(message)
+
+
+def test_a_baseline_that_every_row_is_has_nothing_to_be_compared_with(run, frame):
+    runs = [run("sum", seed, loss__first=first) for first in ("focal", "dice") for seed in range(3)]
+    with pytest.raises(RequestError) as caught:
+        tabulate(frame(*runs), baseline=["loss=sum"])
+    assert str(caught.value) == (
+        "every row has loss=sum, and none is left to compare with it; name a setting that one row has: --baseline "
+        "loss.first=…"
+    )
+
+
+def test_rows_that_a_baseline_fits_are_told_by_names_and_not_by_where_their_code_is(run, frame):
+    runs = [
+        run(loss, loss__first__name=first, loss__first___target_=f"lossbench.losses.{first}")
+        for loss in ("sum", "focal")
+        for first in ("dice", "brier")
+    ]
+    with pytest.raises(RequestError) as caught:
+        tabulate(frame(*runs), baseline=["loss=sum"])
+    assert "differ in first; say which: --baseline loss.first=…" in str(caught.value)
 
 
 def test_the_deviation_is_shown_where_it_is_asked_for(three):

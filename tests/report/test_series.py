@@ -177,9 +177,10 @@ def test_runs_of_different_images_are_not_laid_side_by_side(tmp_path: Path) -> N
         pictures.grid([one, other])
 
 
-@pytest.mark.parametrize(("targets", "name"), [(np.zeros(2), "features"), (np.zeros((2, 4, 6)), "examples")])
-def test_a_run_without_pictures_says_how_to_keep_them(tmp_path: Path, targets: np.ndarray, name: str) -> None:
-    one = kept(tmp_path, "predictions", test_logits=np.zeros(1), test_targets=targets)
+@pytest.mark.parametrize(("environment", "name"), [("{}", "features"), ('{"pixels": {}}', "examples")])
+def test_a_run_without_pictures_says_how_to_keep_them(tmp_path: Path, environment: str, name: str) -> None:
+    one = kept(tmp_path, "predictions", test_logits=np.zeros((6, 3)), test_targets=np.zeros(6))  # pixels are flat
+    (one.store.path("one") / "environment.json").write_text(environment)
     draw = pictures.projections if name == "features" else pictures.grid
     with pytest.raises(RequestError, match=f"one has no {name} to draw; lossbench evaluate --pictures one makes"):
         draw([one])
