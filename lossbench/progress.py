@@ -76,8 +76,8 @@ class Silent:
     def begin(self, total: int | None) -> None:
         """Say how many runs there will be, if that is known."""
 
-    def run(self, run_id: str, epochs: int) -> None:
-        """Say that a run begins."""
+    def run(self, run_id: str, epochs: int, runs: int = 1) -> None:
+        """Say that a run begins, or several that are trained as one model."""
 
     def goes_on(self, run_id: str, done: int, epochs: int) -> None:
         """Say that a run that began is one that was interrupted, after so many epochs or within the next."""
@@ -124,6 +124,9 @@ class Lines(_Counting):
         self.started = time.monotonic()
         self.spoken = 0.0
         self.run_id = ""
+        self.paid_for = (
+            0  # runs that the time so far went into: of those trained as one model all, when the first is done
+        )
 
     def begin(self, total: int | None) -> None:
         """Say how many runs there will be."""
@@ -131,8 +134,9 @@ class Lines(_Counting):
         if total is not None and total > 1:
             self._say(f"{total} runs")
 
-    def run(self, run_id: str, epochs: int) -> None:
-        """Say that a run begins."""
+    def run(self, run_id: str, epochs: int, runs: int = 1) -> None:
+        """Say that a run begins, or several."""
+        self.paid_for = self._trained() + runs
         self.run_id, self.spoken = run_id, time.monotonic()
         self._say(f"{run_id}: {counted(epochs, 'epoch')}")
 
@@ -157,13 +161,18 @@ class Lines(_Counting):
     def done(self, outcome: Outcome) -> None:
         """Say that a run ended, and how long the rest will take."""
         super().done(outcome)
-        trained = sum(outcome.status != "skipped" for outcome in self.outcomes)
+        trained = max(self._trained(), self.paid_for)
         left = ""
-        if self.total is not None and len(self.outcomes) < self.total and trained:
+        if self.total is not None and trained:
+            ahead = trained - self._trained()  # trained, and not stored yet
+            untrained = self.total - len(self.outcomes) - ahead
             each = (time.monotonic() - self.started) / trained
-            left = f", about {duration(each * (self.total - len(self.outcomes)))} left"
+            left = f", about {duration(each * untrained)} left" if untrained > 0 else ""
         why = f": {outcome.message}" if outcome.message else ""
         self._say(f"{outcome.run_id}: {outcome.status}{why} ({self.count}{left})")
+
+    def _trained(self) -> int:
+        return sum(outcome.status != "skipped" for outcome in self.outcomes)
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -207,7 +216,7 @@ class Bars(_Counting):
         super().begin(total)
         self.progress.update(self.sweep, total=total, info=self._runs())
 
-    def run(self, run_id: str, epochs: int) -> None:
+    def run(self, run_id: str, epochs: int, runs: int = 1) -> None:
         """Show a run's bar."""
         self.name.plain = run_id
         self.progress.reset(self.current, total=epochs, info="", visible=True)
@@ -254,7 +263,7 @@ class Notebook(_Counting):
         failed = [f"{outcome.run_id} failed: {outcome.message}" for outcome in self.outcomes if outcome.message]
         self._say("\n".join([f"{self.count} in {duration(time.monotonic() - self.started)}", *failed]))
 
-    def run(self, run_id: str, epochs: int) -> None:
+    def run(self, run_id: str, epochs: int, runs: int = 1) -> None:
         """Say that a run begins."""
         self.run_id = run_id
         self._say(f"{self.count} done; {run_id}")

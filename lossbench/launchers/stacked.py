@@ -205,7 +205,7 @@ class _Sweep:
                 jobs[id(state)].store.save_checkpoint(jobs[id(state)].name, state)
 
         together = f"{members[0].job.name.rsplit('-s', 1)[0]}: {count} runs stacked"
-        self.display.run(together, config["epochs"])
+        self.display.run(together, config["epochs"], count)
         if members[0].state.resumed:  # as all are that stopped at the same step
             self.display.goes_on(together, members[0].state.epoch, config["epochs"])
         saving = Checkpoints(write, every=config.get("checkpoint_seconds"))
