@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = dict[str, NDArray[Any]]  # test_logits, test_targets and mostly val_logits, val_targets
 SOFTMAX = {"name": "softmax"}  # the link of a file, which does not say
 IGNORE_INDEX = -100
+SUM_TOLERANCE = 1e-3  # of probabilities that were written with three or four digits
 TARGET, SPLIT = "target", "split"  # columns of a table; all others are logits
 NUMBERING = ("id", "idx", "index", "row")  # what a column is called that numbers the rows
 
@@ -79,7 +80,8 @@ def of_file(path: Path) -> Arrays:
             classes.
 
     Raises:
-        DataError: if that is not what the file holds; the message names the file, and the row that is at fault.
+        DataError: if that is not what the file holds; the message names the file, and the row that is at fault. What
+            seem to be probabilities are refused: as logits they would be those of a model that is sure of nothing.
     """
     if not path.is_file():
         raise DataError(f"{path} is not there")
@@ -89,6 +91,12 @@ def of_file(path: Path) -> Arrays:
         below = np.flatnonzero(targets < 0)
         if len(below):  # among our own runs -100 marks what is ignored; in a file it would be left out in silence
             raise DataError(f"{path}: {split}_targets row {below[0]} is {targets[below[0]]}; a class is 0 or more")
+        logits = arrays.get(f"{split}_logits", np.zeros((0, 2)))
+        if len(logits) and (logits >= 0).all() and (np.abs(logits.sum(axis=1) - 1) < SUM_TOLERANCE).all():
+            raise DataError(
+                f"{path}: {split} has probabilities, for each row sums to 1 and none is negative; give logits, or the "
+                "logarithms of the probabilities"
+            )
     return arrays
 
 

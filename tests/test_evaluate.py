@@ -170,11 +170,25 @@ def test_a_table_of_logits_gives_what_the_same_arrays_give(lossbench: Lossbench,
 
 
 def test_a_metric_without_a_value_is_a_dash_null_or_nothing(lossbench: Lossbench, tmp_path: Path) -> None:
-    np.savez(tmp_path / "right.npz", logits=np.eye(3), targets=np.arange(3))
+    np.savez(tmp_path / "right.npz", logits=2 * np.eye(3), targets=np.arange(3))
     show = ("evaluate", "right.npz", "--metrics", "confidence_of_errors")
     assert lossbench(*show).stdout.splitlines()[1].split()[-1] == "–"
     assert lossbench(*show, "--format", "csv").stdout.splitlines()[1] == "test,raw,confidence_of_errors,"
     assert json.loads(lossbench(*show, "--format", "json").stdout)["test"]["raw"] == {"confidence_of_errors": None}
+
+
+def test_probabilities_are_refused_where_logits_are_asked_for(lossbench: Lossbench, tmp_path: Path) -> None:
+    """As logits, [0.9, 0.1] would be the probabilities 0.69 and 0.31."""
+    probs, targets = np.array([[0.9, 0.1], [0.2, 0.8], [0.3335, 0.6664]]), np.array([0, 1, 1])
+    np.savez(tmp_path / "probs.npz", logits=probs, targets=targets)
+    answer = lossbench("evaluate", "probs.npz")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == (
+        "lossbench: probs.npz: test has probabilities, for each row sums to 1 and none is negative; give logits, or "
+        "the logarithms of the probabilities\n"
+    )
+    np.savez(tmp_path / "probs.npz", logits=np.log(probs), targets=targets)
+    assert lossbench("evaluate", "probs.npz").returncode == 0
 
 
 def test_a_curve_of_a_run_or_a_file_is_a_table_for_a_figure(lossbench: Lossbench, tmp_path: Path) -> None:
