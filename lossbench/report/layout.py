@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lossbench.report.arrangement import place
-from lossbench.report.notation import ARROWS, decimals, heading, marks, number, setting, spread, written_setting
+from lossbench.report.notation import ARROWS, decimals, fixed, heading, marks, number, setting, spread, written_setting
 from lossbench.report.selection import Value
 from lossbench.report.table import CALIBRATED, Row, Table, leading
 
@@ -92,7 +92,7 @@ def fields(table: Table, of: Sequence[Line], less: int = 0) -> list[Field]:
                     continue
                 cell = row.cells[metric]
                 after = spread(cell, table)
-                text = None if after is None else f"{after:.{places}f}"
+                text = None if after is None else fixed(after, places)
                 numbers.append(Number(number(cell.mean, places, column), text, cell.best, marks(cell)))
             found.append(Field(group, metric, above, heading(column), tuple(numbers)))
     return found

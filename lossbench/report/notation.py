@@ -11,7 +11,7 @@ from lossbench.report.selection import Value, written
 from lossbench.report.table import DIFFERS, TIED, Cell, Column, MetricColumn, Row, Table, metric_name
 from lossbench.statistics import SIGNIFICANCE
 
-MOST_DECIMALS = 8
+MOST_DECIMALS, HUGE = 8, 1e8
 ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0"}
 
 
@@ -61,7 +61,12 @@ def number(value: float, decimals: int, column: MetricColumn) -> str:
     if math.isnan(value):
         return "–"
     rounded = round(value, decimals) + 0.0  # -0.0 + 0.0 is 0.0
-    return f"{rounded:{'+' if column.better == 'zero' and rounded else ''}.{decimals}f}"
+    return fixed(rounded, decimals, "+" if column.better == "zero" and rounded else "")
+
+
+def fixed(value: float, decimals: int, sign: str = "") -> str:
+    """Return a number with so many decimals, or a huge one, of a loss that went astray, by its power of ten."""
+    return f"{value:{sign}.{decimals}f}" if abs(value) < HUGE else f"{value:{sign}.3g}"
 
 
 def spread(cell: Cell, table: Table) -> float | None:

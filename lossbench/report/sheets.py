@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lossbench.report.narrow import held, leaving, varies
-from lossbench.report.notation import ARROWS, decimals, heading, p_value, setting
+from lossbench.report.notation import ARROWS, decimals, fixed, heading, p_value, setting
 from lossbench.report.table import Table, metric_name
 from lossbench.statistics import MIN_PAIRS
 
@@ -125,4 +125,4 @@ def _signed(value: float, decimals: int) -> str:
     if math.isnan(value):
         return "–"
     rounded = round(value, decimals) + 0.0  # -0.0 + 0.0 is 0.0
-    return f"{rounded:{'+' if rounded else ''}.{decimals}f}"
+    return fixed(rounded, decimals, "+" if rounded else "")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lossbench.report.notation import decimals, number, p_value, printable, setting, spread
+from lossbench.report.notation import decimals, fixed, number, p_value, printable, setting, spread
 from lossbench.report.selection import Value, written
 from lossbench.report.series import symbol
 from lossbench.report.table import NAMES, Cell, Column, RankTable, Row, Table, metric_name
@@ -248,7 +248,7 @@ def _mean(table: Table, cells: Sequence[Cell], index: int) -> str:
     if all(cell.n == 1 for cell in cells):
         return f"{mean}, n = 1"
     after = spread(cells[0], table) if len(cells) == 1 else None
-    return mean + ("" if after is None else f" ± {after:.{places}f}")
+    return mean + ("" if after is None else f" ± {fixed(after, places)}")
 
 
 def _name(table: Table, index: int) -> str:
@@ -262,12 +262,12 @@ def _p(p: float) -> str:
 
 def _signed(value: float, places: int) -> str:
     rounded = round(value, places) + 0.0  # -0.0 + 0.0 is 0.0
-    return _minus(f"{rounded:{'+' if rounded else ''}.{places}f}")
+    return _minus(fixed(rounded, places, "+" if rounded else ""))
 
 
 def _size(value: float, places: int) -> str:
     """A significant difference that rounds to nothing is still one."""
-    return f"{abs(value):.{places}f}" if round(value, places) else f"{abs(value):.1g}"
+    return fixed(abs(value), places) if round(value, places) else f"{abs(value):.1g}"
 
 
 def _minus(number: str) -> str:

@@ -188,3 +188,10 @@ def test_small_means_have_the_decimals_that_tell_them_apart(run, frame):
     assert "0.000042" in shown
     runs = [run(loss, nll=nll) for loss, nll in (("a", 0.0), ("b", 0.0))]
     assert "0.0000" in render(tabulate(frame(*runs), metrics=["nll"], calibrations=["raw"]), "markdown")
+
+
+def test_a_loss_that_went_astray_does_not_widen_the_table(run, frame):
+    runs = [run(loss, nll=nll) for loss, nll in (("a", 0.25), ("b", 0.3), ("c", 1.5e24))]
+    shown = render(tabulate(frame(*runs), metrics=["nll"], calibrations=["raw"]), "markdown")
+    assert "1.5e+24" in shown
+    assert "**0.2500**" in shown

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lossbench.errors import RequestError
 from lossbench.evaluation import stored_reliability
 from lossbench.report.labels import FREE
-from lossbench.report.notation import decimals, marks, number, printable, setting, spread
+from lossbench.report.notation import decimals, fixed, marks, number, printable, setting, spread
 from lossbench.report.selection import meets
 from lossbench.report.series import QUANTITIES, WITHIN, by_epoch, mean_and_interval, pooled
 from lossbench.report.table import Column, Row, Table
@@ -157,7 +157,7 @@ def _entries(table: Table, row: Row) -> tuple[Entry, ...]:
     for i, (column, cell) in enumerate(zip(table.metrics, row.cells, strict=True)):
         places, after = decimals(table.rows, i, column), spread(cell, table)
         text = number(cell.mean, places, column).replace("-", "−")
-        behind = "" if after is None else f"± {after:.{places}f}"
+        behind = "" if after is None else f"± {fixed(after, places)}"
         sort = cell.mean if math.isfinite(cell.mean) else None
         entries.append(Entry(text, behind, marks(cell), cell.best, sort))
     return tuple(entries)
