@@ -78,6 +78,8 @@ def _both(
     fall = below_largest(logits)
     probs, log_sum = softmax_below(fall)
     of_labels = log_sum - fall.gather(1, labels).squeeze(1)
-    by_logits = slopes * weight + probs * share
+    weighted = slopes * weight
+    # A number is multiplied along with the addition; a tensor, of which there may be many under vmap, is not.
+    by_logits = weighted + probs * share if isinstance(share, Tensor) else torch.add(weighted, probs, alpha=share)
     taken = -share * torch.ones_like(labels, dtype=by_logits.dtype)
     return share * of_labels + weight * losses, by_logits.scatter_add_(1, labels, taken)
