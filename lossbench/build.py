@@ -185,7 +185,7 @@ def _prepared(node: str, seed: int) -> Dataset:
 def _bytes(dataset: Dataset) -> int:
     """What a split takes beside the data that it was cut from, about: images that are read as needed take nothing."""
     inputs = dataset.train.inputs
-    return inputs.numel() * inputs.element_size() if isinstance(inputs, torch.Tensor) else 0
+    return inputs.nbytes if isinstance(inputs, Tensor) else 0
 
 
 def _source_of(settings: Mapping[str, Any]) -> Source:

@@ -42,4 +42,5 @@ SHARE = Interval(0.0, 1.0, open_low=True)  # a share that takes something
 POSITIVE = Interval(0.0, math.inf, open_low=True, open_high=True)  # finite and above zero
 NON_NEGATIVE = Interval(0.0, math.inf, open_high=True)
 AT_LEAST_ONE = Interval(1.0, math.inf, open_high=True)
+SUM_TOLERANCE = 1e-3  # around 1, of probabilities that were written to a file with three or four digits
 BINS = Interval(1.0, 10_000.0)  # more would be empty but for a few, and could fill the memory

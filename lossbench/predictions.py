@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lossbench.domains import SUM_TOLERANCE
 from lossbench.errors import DataError, ShapeError, StoreError
 from lossbench.links import LARGEST
 from lossbench.metrics.inputs import read
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = dict[str, NDArray[Any]]  # test_logits, test_targets and mostly val_logits, val_targets
 SOFTMAX = {"name": "softmax"}  # the link of a file, which does not say
 IGNORE_INDEX = -100
-SUM_TOLERANCE = 1e-3  # of probabilities that were written with three or four digits
 TARGET, SPLIT = "target", "split"  # columns of a table; all others are logits
 NUMBERING = ("id", "idx", "index", "row")  # what a column is called that numbers the rows
 

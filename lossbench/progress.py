@@ -124,9 +124,7 @@ class Lines(_Counting):
         self.started = time.monotonic()
         self.spoken = 0.0
         self.run_id = ""
-        self.paid_for = (
-            0  # runs that the time so far went into: of those trained as one model all, when the first is done
-        )
+        self.paid_for = 0  # runs that the time went into: a stack's are all trained when the first is done
 
     def begin(self, total: int | None) -> None:
         """Say how many runs there will be."""

@@ -91,7 +91,7 @@ def ending(stopped: BaseException) -> int:
     Returns:
         The exit code.
     """
-    _take(signal.SIG_IGN)
+    done()
     return 128 + (signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lossbench.domains import SUM_TOLERANCE
 from lossbench.errors import ConfigError, DataError, ShapeError
-
-SUM_TOLERANCE = 1e-3  # of probabilities that were written to a file with three or four digits
 
 
 def check_shapes(logits: Tensor, targets: Tensor, *, soft: bool = True, one_label: bool = True) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.losses.checks import check_shapes
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.divergence import below_largest, softmax_below
 from lossbench.losses.parts import with_gradient
@@ -37,21 +36,17 @@ def beside_hard(
         soft: called as `soft(z, *inputs)`, as `lossbench.losses.parts.with_gradient` calls it.
         weight: of the other one.
         logits: z, float [N, K] or [N, K, H, W].
-        targets: what `hard` takes.
+        targets: what `hard` takes, of a shape that is checked already.
         ignore_index: positions with this class index are left out of the second term; `hard` has its own.
         inputs: what `soft` takes beside the logits.
 
     Returns:
         Scalar.
-
-    Raises:
-        ShapeError: if the targets are no class indices, nor what `hard` takes.
     """
     student = at_least_float32(logits)
     if targets.is_floating_point() or not _is_plain(hard, ignore_index):
         losses = with_gradient(soft, student, *inputs)
         return share * hard(logits, targets) + weight * mean_over_labelled(losses, targets, ignore_index)
-    check_shapes(logits, targets)
     labels = targets.where(is_labelled(targets, ignore_index), 0)
     losses = with_gradient(_both, student, labels, share, soft, weight, *inputs)
     return mean_over_labelled(losses, targets, ignore_index)
@@ -59,15 +54,12 @@ def beside_hard(
 
 def _is_plain(hard: Callable[..., Tensor], ignore_index: int) -> bool:
     """Whether it is cross-entropy that ignores the same positions, and in which nothing else is set."""
-    bound = hard.keywords if isinstance(hard, functools.partial) else {}
-    function = hard.func if isinstance(hard, functools.partial) else hard
-    if function is not cross_entropy or {"ignore_index": -100, **bound}["ignore_index"] != ignore_index:
+    function, bound = (hard.func, hard.keywords) if isinstance(hard, functools.partial) else (hard, {})
+    if function is not cross_entropy:
         return False
-    return not any(
-        isinstance(value, Tensor | list) or value != parameters(cross_entropy)[name].default
-        for name, value in bound.items()
-        if name != "ignore_index"
-    )
+    defaults = {name: parameter.default for name, parameter in parameters(cross_entropy).items()}
+    wanted = {**defaults, "ignore_index": ignore_index}
+    return not any(isinstance(v, Tensor | list) or v != wanted[name] for name, v in {**defaults, **bound}.items())
 
 
 def _both(

@@ -91,21 +91,24 @@ class Predictions:
         )
 
     @cached_property
+    def _by_confidence(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """The order of rising confidence, and the number of the tie at each place of it, from 0: [N] each."""
+        order = np.argsort(self.confidence)
+        return order, np.append(0, np.cumsum(np.diff(self.confidence[order]) > TIE))
+
+    @cached_property
     def ranked(self) -> Ranked:
         """The examples by rising confidence."""
-        order = np.argsort(self.confidence)
-        confidence = self.confidence[order]
-        ends_tie = np.append(np.diff(confidence) > TIE, True)
-        tie = np.append(0, np.cumsum(ends_tie[:-1]))
+        order, tie = self._by_confidence
         correct = (np.bincount(tie, weights=self.correct[order]) / np.bincount(tie))[tie]
-        return Ranked(confidence, correct, ends_tie)
+        return Ranked(self.confidence[order], correct, np.append(tie[1:] != tie[:-1], True))
 
     @cached_property
     def level(self) -> NDArray[np.int64]:
         """How many lower confidences there are, [N]: equal for examples that are tied."""
-        order = np.argsort(self.confidence)
-        level = np.empty(len(order), dtype=np.int64)
-        level[order] = np.append(0, np.cumsum(np.diff(self.confidence[order]) > TIE))
+        order, tie = self._by_confidence
+        level = np.empty_like(tie)
+        level[order] = tie
         return level
 
     def probs(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:

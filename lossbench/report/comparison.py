@@ -111,11 +111,6 @@ def with_differences(
         RequestError: if more than one could be that of a row.
     """
     bases, unlike = _baseline_rows(rows, baseline)
-    if all(is_baseline(row, baseline) for row in rows) and len(rows) > len({row.block for row in rows}):
-        raise RequestError(
-            f"every row has {' '.join(baseline)}, and none is left to compare with it; name a setting that one row "
-            f"has: --baseline {_telling(rows)}"
-        )
     compared: dict[tuple[int, int], int] = {}
     comparisons: list[Comparison] = []
     refused: dict[str, list[tuple[Run, Run]]] = {}
@@ -220,6 +215,11 @@ def _baseline_rows(rows: Sequence[Row], baseline: Sequence[str]) -> tuple[list[R
         there = {written(row.config[keys[0]]) for row in rows}
         hint = did_you_mean(baseline[0].partition("=")[2], there) if len(keys) == 1 else ""
         raise ConfigError(f"the baseline must be a row of the table, and none has {text}{hint}")
+    if all(itself) and len(rows) > len({row.block for row in rows}):
+        raise RequestError(
+            f"every row has {text}, and none is left to compare with it; name a setting that one row has: "
+            f"--baseline {_telling(rows)}"
+        )
     # What a baseline may differ in beside the keys that name it: the rest of its loss, and whose student it is.
     free = {key.partition(".")[0] for key in keys} | {"sources"}
     free |= {"teacher"} if "loss" in free else set()

@@ -69,6 +69,14 @@ def fixed(value: float, decimals: int, sign: str = "") -> str:
     return f"{value:{sign}.{decimals}f}" if abs(value) < HUGE else f"{value:{sign}.3g}"
 
 
+def signed(value: float, decimals: int) -> str:
+    """Return a difference with its sign, and a dash where there is none; what rounds to nothing has no sign."""
+    if math.isnan(value):
+        return "–"
+    rounded = round(value, decimals) + 0.0  # -0.0 + 0.0 is 0.0
+    return fixed(rounded, decimals, "+" if rounded else "")
+
+
 def spread(cell: Cell, table: Table) -> float | None:
     """Return what follows ±: half the 95 % interval or the standard deviation; None where there is none."""
     if table.spread == "sd":

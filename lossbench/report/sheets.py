@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lossbench.report.narrow import held, leaving, varies
-from lossbench.report.notation import ARROWS, decimals, fixed, heading, p_value, setting
+from lossbench.report.notation import ARROWS, decimals, heading, p_value, setting, signed
 from lossbench.report.table import Table, metric_name
 from lossbench.statistics import MIN_PAIRS
 
@@ -54,9 +54,9 @@ def _differences(table: Table) -> list[Sheet]:
             difference = row.cells[i].difference
             if difference is None:
                 continue
-            low, high = (_signed(end, places) for end in (difference.low, difference.high))
+            low, high = (signed(end, places) for end in (difference.low, difference.high))
             numbers = (
-                _signed(difference.difference, places),
+                signed(difference.difference, places),
                 "–" if math.isnan(difference.low) else f"[{low}, {high}]",
                 p_value(difference.p_holm),
                 "–" if math.isnan(difference.effect_size) else f"{difference.effect_size:.1f}",
@@ -119,10 +119,3 @@ def _ranks(table: Table) -> list[Sheet]:
     rows = tuple((label, f"{average:.2f}") for label, average in ranks.rows)
     title = f"Average ranks by {name}{ARROWS.get(ranks.metric.better or '', '')}"
     return [Sheet(title, ("ranked", "average rank"), 1, rows, " ".join(note))]
-
-
-def _signed(value: float, decimals: int) -> str:
-    if math.isnan(value):
-        return "–"
-    rounded = round(value, decimals) + 0.0  # -0.0 + 0.0 is 0.0
-    return fixed(rounded, decimals, "+" if rounded else "")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lossbench.report.notation import decimals, fixed, number, p_value, printable, setting, spread
+from lossbench.report.notation import decimals, fixed, number, p_value, printable, setting, signed, spread
 from lossbench.report.selection import Value, written
 from lossbench.report.series import symbol
 from lossbench.report.table import NAMES, Cell, Column, RankTable, Row, Table, metric_name
@@ -203,7 +203,7 @@ def _row_sentence(table: Table, row: Row, label: str, tests: int) -> str:
             kind = "better" if (difference.difference > 0) == (column.better == "higher") else "worse"
             clauses[kind].append(f"{name} by {_size(difference.difference, places)} ({_p(difference.p_holm)})")
         else:
-            by, to = _signed(difference.difference, places), _minus(number(cell.mean, places, column))
+            by, to = _minus(signed(difference.difference, places)), _minus(number(cell.mean, places, column))
             clauses["moved"].append(f"{name} moves by {by} to {to} ({_p(difference.p_holm)})")
     said = [f"{kind} in {_list(clauses[kind])}" for kind in ("better", "worse") if clauses[kind]] + clauses["moved"]
     corrected = _corrected(tests) if said or clauses["not significant"] else ""
@@ -221,9 +221,9 @@ def _row_sentence(table: Table, row: Row, label: str, tests: int) -> str:
 
 
 def _interval(difference: Comparison, places: int) -> str:
-    ends = f"{_signed(difference.low, places)} … {_signed(difference.high, places)}"
+    ends = f"{_minus(signed(difference.low, places))} … {_minus(signed(difference.high, places))}"
     return (
-        f" ({_signed(difference.difference, places)}"
+        f" ({_minus(signed(difference.difference, places))}"
         + ("" if math.isnan(difference.low) else f", uncorrected 95 % interval {ends}")
         + ")"
     )
@@ -258,11 +258,6 @@ def _name(table: Table, index: int) -> str:
 def _p(p: float) -> str:
     text = p_value(p)
     return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
-
-
-def _signed(value: float, places: int) -> str:
-    rounded = round(value, places) + 0.0  # -0.0 + 0.0 is 0.0
-    return _minus(fixed(rounded, places, "+" if rounded else ""))
 
 
 def _size(value: float, places: int) -> str:

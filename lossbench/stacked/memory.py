@@ -21,7 +21,8 @@ def most_runs(experiment: Experiment, batch_size: int, seeds: int) -> int:
         seeds: how many splits of the data there are beside each other.
     """
     splits = (experiment.dataset.train.resident, experiment.dataset.val.resident)
-    data = 0 if seeds == 1 else 2 * seeds * sum(map(_bytes, splits))  # each once by itself and once beside the others
+    # Each once by itself and once beside the others.
+    data = 0 if seeds == 1 else 2 * seeds * sum(split.nbytes for split in splits)
     return max(1, int((free(experiment.device.name) * SHARE - data) // of_a_run(experiment, batch_size)))
 
 
@@ -31,14 +32,14 @@ def of_a_run(experiment: Experiment, batch_size: int) -> int:
     seen: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        seen[tensor.data_ptr()] = _bytes(tensor)
+        seen[tensor.data_ptr()] = tensor.nbytes
         return tensor
 
     examples = experiment.dataset.train.inputs[:2]
     network.eval()  # batch norms must not learn from this
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         network(experiment.dataset.normalise(examples))
-    weights = {parameter.data_ptr(): _bytes(parameter) for parameter in network.parameters()}
+    weights = {parameter.data_ptr(): parameter.nbytes for parameter in network.parameters()}
     kept = sum(size for place, size in seen.items() if place not in weights) + 4 * examples.numel()
     # Twice: what is kept, and its gradient.
     return COPIES * sum(weights.values()) + 2 * kept * batch_size // len(examples)
@@ -49,7 +50,3 @@ def free(device: str) -> int:
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
     return free_memory()
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
