@@ -13,7 +13,7 @@ from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
 from lossbench.losses.parts import in_parts
-from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled, mean_over_labelled
+from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled, mean_over_labelled, with_any_label
 
 
 @link("sigmoid")
@@ -64,7 +64,7 @@ def binary_cross_entropy(
         # log(1 - σ(z)) = log σ(-z), which stays finite where σ(z) rounds to 1.
         losses = -(pos_weight * smoothed * F.logsigmoid(logits) + (1 - smoothed) * F.logsigmoid(-logits)).sum(1)
     else:
-        labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
+        labels = with_any_label(targets, ignore_index).unsqueeze(1)
         yes, no, label, total = _BinaryTerms.apply(logits, labels)
         # -log σ(z) = z less than -log(1 - σ(z)): smoothing costs that difference, ε/K for each class.
         losses = yes + no + epsilon * (label - total / logits.shape[1])
@@ -95,10 +95,22 @@ class _BinaryTerms(torch.autograd.Function):
 
 def _binary_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     # -log(1 - σ(z)) = max(z, 0) + log(1 + exp(-|z|)): torch's own softplus and logsigmoid take longer.
-    no = logits.abs().neg_().exp_().log1p_().add_(F.relu(logits))
-    no = no.scatter_add_(1, labels, -no.gather(1, labels)).sum(1)
+    above = F.relu(logits)
+    powers = torch.sub(logits, above, alpha=2).exp_()  # exp(-|z|)
+    others, powers = (values.scatter_add_(1, labels, -values.gather(1, labels)) for values in (above, powers))
     label = logits.gather(1, labels)
-    return -F.logsigmoid(label).squeeze(1), no, label.squeeze(1), logits.sum(1)
+    return -F.logsigmoid(label).squeeze(1), others.sum(1) + _log_product(powers), label.squeeze(1), logits.sum(1)
+
+
+def _log_product(powers: Tensor) -> Tensor:
+    """Return Σ_k log(1 + x_k) of 0 ≤ x ≤ 1 by an eighth of the logarithms: (1 + a)(1 + b) = 1 + (a + b + ab)."""
+    odd_ones = torch.zeros_like(powers[:, 0])
+    for _ in range(3):
+        half = powers.shape[1] // 2
+        first, second, odd_one = powers.split([half, half, powers.shape[1] - 2 * half], dim=1)
+        odd_ones = odd_ones + odd_one.log1p().sum(1)
+        powers = torch.addcmul(first + second, first, second)
+    return odd_ones + powers.log1p().sum(1)
 
 
 def _of_logits(

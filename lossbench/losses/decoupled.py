@@ -13,7 +13,7 @@ from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.divergence import decoupled_divergence
 from lossbench.losses.hard import beside_hard
-from lossbench.losses.targets import at_least_float32, is_labelled
+from lossbench.losses.targets import at_least_float32, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0, "beta": 0.0}, mean_of_examples=True)
@@ -62,7 +62,7 @@ def decoupled_distillation(
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
     check_teacher(logits, teacher_logits)
-    labels = targets.where(is_labelled(targets, ignore_index), 0)
+    labels = with_any_label(targets, ignore_index)
     teacher = teacher_logits.detach().to(at_least_float32(logits).dtype)
     strength = 1.0 if epoch is None else min(epoch / max(warmup_epochs, 1), 1.0)
     inputs = teacher, labels, temperature, alpha, beta

@@ -13,7 +13,7 @@ from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
 from lossbench.losses.divergence import divergence, virtual_divergence
 from lossbench.losses.hard import beside_hard
-from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled, sum_of_squares
+from lossbench.losses.targets import at_least_float32, mean_over_labelled, sum_of_squares, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -189,7 +189,7 @@ def virtual_teacher(
     """
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
-    labels = targets.where(is_labelled(targets, ignore_index), 0)
+    labels = with_any_label(targets, ignore_index)
     inputs = labels, temperature, correct_probability
     weight = alpha * temperature**2
     return beside_hard(hard, 1 - alpha, virtual_divergence, weight, logits, targets, ignore_index, *inputs)

@@ -1,4 +1,7 @@
-"""How far a student's softmax is from its teacher's, with the derivative by the student's logits."""
+"""How far a student's softmax is from its teacher's, with cross-entropy beside it and the derivative by the logits.
+
+The functions are for `lossbench.losses.parts.with_gradient`.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lossbench.losses.softmax import Softmax, minus_targets
+from lossbench.losses.targets import add_at
 
-def divergence(logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Compute KL(q ‖ p) = Σ_k q_k (log q_k - log p_k) of q = softmax(z_t / T) and p = softmax(z / T).
+Number = float | Tensor  # a number or scalar tensor
+
+
+def divergence(
+    logits: Tensor, labels: Tensor | None, share: Number, weight: Number, teacher_logits: Tensor, temperature: Number
+) -> tuple[Tensor, Tensor]:
+    """Compute s · -log softmax(z)_y + w · KL(q ‖ p) of q = softmax(z_t / T) and p = softmax(z / T).
 
     Args:
         logits: z, [N, K] or [N, K, H, W].
+        labels: y, int64 [N] or [N, H, W]; None where the first term is not wanted.
+        share: s.
+        weight: w.
         teacher_logits: z_t, shaped like the logits.
-        temperature: T > 0, a number or scalar tensor.
+        temperature: T > 0.
 
     Returns:
-        The divergence of each position, [N] or [N, H, W], and its derivative by z, shaped like the logits, for
-        `lossbench.losses.parts.with_gradient`.
+        The loss of each position, [N] or [N, H, W], and its derivative by z, shaped like the logits.
     """
-    fall, teacher_fall = below_largest(logits) / temperature, below_largest(teacher_logits) / temperature
-    value, difference, *_ = _compare(fall, teacher_fall)
-    return value, difference.div_(temperature)
+    student, teacher = Softmax(logits, temperature), Softmax(teacher_logits, temperature)
+    value = weight * student.divergence_from(teacher).squeeze(1)
+    steepness = weight / temperature
+    derivative = torch.addcmul(student.powers * (steepness / student.total), teacher.powers, -steepness / teacher.total)
+    if labels is None:
+        return value, derivative
+    loss, derivative = _plus_cross_entropy(derivative, student, labels, share)
+    return loss + value, derivative
 
 
 def virtual_divergence(
-    logits: Tensor, labels: Tensor, temperature: float | Tensor, correct_probability: float | Tensor
+    logits: Tensor,
+    labels: Tensor | None,
+    share: Number,
+    weight: Number,
+    teacher_labels: Tensor,
+    temperature: Number,
+    correct_probability: Number,
 ) -> tuple[Tensor, Tensor]:
-    """Compute KL(q ‖ p) where q = softmax(log p_d / T), p_d = a for the label and (1 - a) / (K - 1) for each other.
+    """Compute what `divergence` does of q = softmax(log p_d / T), p_d = a for y, (1 - a) / (K - 1) for the others.
 
     Args:
         logits: z, [N, K] or [N, K, H, W]; p = softmax(z / T).
-        labels: y, int64 [N] or [N, H, W].
-        temperature: T > 0, a number or scalar tensor.
-        correct_probability: a, a number or scalar tensor.
+        labels: as in `divergence`.
+        share: as in `divergence`.
+        weight: as in `divergence`.
+        teacher_labels: what the teacher says, int64 [N] or [N, H, W].
+        temperature: T > 0.
+        correct_probability: a.
 
     Returns:
         As `divergence` does.
@@ -44,73 +70,84 @@ def virtual_divergence(
     other = 1 / (odds + num_others)
     label = odds * other
     negative_entropy = label * label.log() + num_others * other * other.log()
-    fall = below_largest(logits) / temperature
-    probs, log_sum = softmax_below(fall)
-    labels = labels.unsqueeze(1)
+    student = Softmax(logits, temperature)
+    teacher_labels = teacher_labels.unsqueeze(1)
     # Σ_k q_k log p_k, in which Σ_k q_k = 1
-    cross_term = (label - other) * fall.gather(1, labels).squeeze(1) + other * fall.sum(1) - log_sum
-    by_fall = (probs - other).scatter_add(1, labels, (other - label).expand(labels.shape))
-    return negative_entropy - cross_term, by_fall / temperature
+    cross_term = (label - other) * student.fall.gather(1, teacher_labels) + other * student.fall.sum(1, keepdim=True)
+    value = weight * (negative_entropy - cross_term + student.total.log()).squeeze(1)
+    steepness = weight / temperature
+    derivative = torch.addcmul(
+        -steepness * other + torch.zeros_like(student.total), student.powers, steepness / student.total
+    )
+    derivative = add_at(derivative, teacher_labels, steepness * (other - label))
+    if labels is None:
+        return value, derivative
+    loss, derivative = _plus_cross_entropy(derivative, student, labels, share)
+    return loss + value, derivative
 
 
 def decoupled_divergence(
     logits: Tensor,
+    labels: Tensor | None,
+    share: Number,
+    weight: Number,
     teacher_logits: Tensor,
-    labels: Tensor,
-    temperature: float | Tensor,
-    alpha: float | Tensor,
-    beta: float | Tensor,
+    teacher_labels: Tensor,
+    temperature: Number,
+    alpha: Number,
+    beta: Number,
 ) -> tuple[Tensor, Tensor]:
-    """Compute α · KL(b_t ‖ b) + β · KL(q_t ‖ q): of the label against the others, and among the others.
+    """Compute s · -log softmax(z)_y + w · [α · KL(b_t ‖ b) + β · KL(q_t ‖ q)]: of the label, and among the others.
 
     Args:
         logits: z, [N, K] or [N, K, H, W]; p = softmax(z / T), b = (p_y, 1 - p_y), q_k = p_k / (1 - p_y) for k ≠ y.
+        labels: as in `divergence`.
+        share: as in `divergence`.
+        weight: as in `divergence`.
         teacher_logits: shaped like the logits.
-        labels: y, int64 [N] or [N, H, W].
-        temperature: T > 0, a number or scalar tensor.
-        alpha: α, a number or scalar tensor.
-        beta: β, a number or scalar tensor.
+        teacher_labels: y of the second term, int64 [N] or [N, H, W].
+        temperature: T > 0.
+        alpha: α.
+        beta: β.
 
     Returns:
         As `divergence` does.
     """
-    labels = labels.unsqueeze(1)
-    fall, above = (values / temperature for values in _others(logits, labels))
-    teacher_fall, teacher_above = (values / temperature for values in _others(teacher_logits, labels))
-    among_others, difference, probs, log_sum, teacher_log_sum = _compare(fall, teacher_fall)
+    chosen = teacher_labels.unsqueeze(1)
+    (others, label), (teacher_others, teacher_label) = _apart(logits, chosen), _apart(teacher_logits, chosen)
+    student, teacher = Softmax(others, temperature), Softmax(teacher_others, temperature)
     # log (1 - p_y) / p_y, by which the label's probability and that of the rest are told without 1 - p
-    rest, teacher_rest = above + log_sum, teacher_above + teacher_log_sum
+    rest = (student.largest - label) / temperature + student.total.log()
+    teacher_rest = (teacher.largest - teacher_label) / temperature + teacher.total.log()
     label_share, rest_share = torch.sigmoid(-teacher_rest), torch.sigmoid(teacher_rest)
     of_label = label_share * (F.logsigmoid(-teacher_rest) - F.logsigmoid(-rest))
     of_rest = rest_share * (F.logsigmoid(teacher_rest) - F.logsigmoid(rest))
-    by_rest = (alpha * (torch.sigmoid(rest) - rest_share)).unsqueeze(1)
-    by_logits = (beta * difference + by_rest * probs).scatter_add(1, labels, -by_rest)
-    return alpha * (of_label + of_rest) + beta * among_others, by_logits.div_(temperature)
+    value = weight * (alpha * (of_label + of_rest) + beta * student.divergence_from(teacher)).squeeze(1)
+    steepness = weight / temperature
+    by_rest = steepness * alpha * (torch.sigmoid(rest) - rest_share)
+    slope, teacher_slope = (steepness * beta + by_rest) / student.total, -steepness * beta / teacher.total
+    derivative = torch.addcmul(student.powers * slope, teacher.powers, teacher_slope)
+    if labels is not None:  # which are the teacher's; the same two parts make the softmax of all
+        powers = student.unsoftened()
+        total = powers.sum(1, keepdim=True)
+        hard_rest = student.largest - label + total.log()
+        value = value - share * F.logsigmoid(-hard_rest).squeeze(1)
+        by_hard_rest = share * torch.sigmoid(hard_rest)
+        derivative = torch.addcmul(derivative, powers, by_hard_rest / total)
+        by_rest = by_rest + by_hard_rest
+    return value, add_at(derivative, chosen, -by_rest)
 
 
-def _compare(fall: Tensor, teacher_fall: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return KL, p - q, p and both log Σ exp(fall), of logits whose largest is 0."""
-    (probs, log_sum), (goal, teacher_log_sum) = softmax_below(fall), softmax_below(teacher_fall)
-    value = ((teacher_fall - fall) * goal).sum(1) + log_sum - teacher_log_sum
-    return value, probs - goal, probs, log_sum, teacher_log_sum
+def _plus_cross_entropy(derivative: Tensor, student: Softmax, labels: Tensor, share: Number) -> tuple[Tensor, Tensor]:
+    """Return share · -log softmax(z)_y of each position, and the derivative with its own added."""
+    powers = student.unsoftened()
+    total = powers.sum(1, keepdim=True)
+    label = student.logits.gather(1, labels.unsqueeze(1))
+    loss = share * (total.log() + (student.largest - label)).squeeze(1)
+    return loss, minus_targets(torch.addcmul(derivative, powers, share / total), labels, share)
 
 
-def softmax_below(fall: Tensor) -> tuple[Tensor, Tensor]:
-    """Return p and log Σ exp(fall) of logits whose largest is 0."""
-    probs = torch.softmax(fall, 1)
-    if torch.is_grad_enabled():  # a largest p shares its gradient where two are equal but for rounding
-        return probs, fall.logsumexp(1)
-    return probs, -probs.amax(1).log()  # max p = 1 / Σ exp(fall)
-
-
-def below_largest(logits: Tensor) -> Tensor:
-    """Return how far each is below the largest: what they have in common would round sums."""
-    return logits - logits.amax(1, keepdim=True)
-
-
-def _others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how far each but the label is below the largest of these, and how far that is above the label's."""
+def _apart(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits with the label's out of reach, and the label's."""
     # A finite number for minus infinity, as 0 · ∞ would be nan.
-    others = logits.scatter(1, labels, -1e30)
-    peak = others.amax(1, keepdim=True)
-    return others - peak, (peak - logits.gather(1, labels)).squeeze(1)
+    return logits.scatter(1, labels, -1e30), logits.gather(1, labels)

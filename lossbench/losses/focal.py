@@ -13,7 +13,7 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import weights_of_targets
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, expected_loss, is_labelled, mean_over_labelled
+from lossbench.losses.targets import at_least_float32, expected_loss, mean_over_labelled, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"gamma": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -138,7 +138,7 @@ def dual_focal(
     check_shapes(logits, targets, soft=False)
     logits = at_least_float32(logits)
     log_p = log_probs(logits, targets, ignore_index)
-    labels = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
+    labels = with_any_label(targets, ignore_index).unsqueeze(1)
     # The runner-up's index is found without gradient and its value gathered: backward then touches one entry, not K.
     # The threshold, not torch.where, whose comparison takes ten times as long.
     leads = F.threshold(logits.detach().gather(1, labels) - logits.detach(), 0.0, torch.inf, inplace=True)

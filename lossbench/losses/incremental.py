@@ -13,7 +13,8 @@ from lossbench.errors import ShapeError
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.parts import with_gradient
-from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled, weighted_mean
+from lossbench.losses.softmax import Softmax
+from lossbench.losses.targets import add_at, at_least_float32, is_labelled, with_any_label
 
 
 @claim(shift_invariant=True)
@@ -62,30 +63,53 @@ def incremental_distillation(
             f"teacher_logits must be shaped like the logits {list(logits.shape)} but with fewer classes; "
             f"got {list(teacher_logits.shape)}"
         )
-    logits = at_least_float32(logits)
-    is_new = is_labelled(targets, ignore_index) & (targets >= num_old)
-    old_logits, new_logits = logits.split([num_old, logits.shape[1] - num_old], dim=1)
-    # Of all classes, so that a label of none of the K is an error and not an old class.
-    label = at_target(logits, targets, ignore_index)
-    new_losses = (new_logits - label.unsqueeze(1)).logsumexp(1)
-    new_term = weighted_mean(new_losses, is_new.to(new_losses.dtype))
-
-    teacher = teacher_logits.detach().to(logits.dtype)
-    old_losses = with_gradient(_binary_terms, old_logits, teacher, temperature, teacher_temperature)
-    return new_term + weight * mean_over_labelled(old_losses, targets, ignore_index)
+    labelled = is_labelled(targets, ignore_index).to(at_least_float32(logits).dtype)
+    is_new = labelled * (targets >= num_old)
+    teacher = teacher_logits.detach().to(labelled.dtype)
+    weights = _part_of_mean(is_new), weight * _part_of_mean(labelled)
+    inputs = with_any_label(targets, ignore_index), teacher, *weights, temperature, teacher_temperature
+    return with_gradient(_terms, at_least_float32(logits), *inputs).sum()
 
 
-def _binary_terms(
-    logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor, teacher_temperature: float | Tensor
+def _part_of_mean(weights: Tensor) -> Tensor:
+    """Return what a mean multiplies each value by before it adds them up; 0 where all weigh nothing."""
+    total = weights.sum()
+    return weights / total.where(total > 0, 1.0)
+
+
+def _terms(
+    logits: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor,
+    new_weight: Tensor,
+    old_weight: Tensor,
+    temperature: float | Tensor,
+    teacher_temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return the binary cross-entropy of softmax(z / T) from softmax(z_t / T_t), averaged, and its derivative by z."""
-    goal = F.softmax(teacher_logits / teacher_temperature, dim=1)
-    log_p = F.log_softmax(logits / temperature, dim=1)
-    probs = log_p.exp()
-    # log(1 - p) is -∞ where p rounds to 1; from machine epsilon on, p is as good as 1.
-    unbound, least = -torch.expm1(log_p), torch.finfo(log_p.dtype).eps
-    rest = unbound.clamp(min=least)
-    losses = -torch.lerp(rest.log(), log_p, goal).sum(1)
-    by_log_p = probs * (1 - goal) / rest * (unbound >= least).to(rest.dtype) - goal
-    by_logits = (by_log_p - probs * by_log_p.sum(1, keepdim=True)) / temperature
-    return losses / logits.shape[1], by_logits / logits.shape[1]
+    """Return both terms, weighed and added, and their derivative by z."""
+    num_old, labels = teacher_logits.shape[1], labels.unsqueeze(1)
+    new_weight, old_weight = new_weight.unsqueeze(1), old_weight.unsqueeze(1) / num_old
+    old_logits, new_logits = logits.split([num_old, logits.shape[1] - num_old], dim=1)
+    new = Softmax(new_logits)
+    # The label is one of all classes here, so that a label of none of the K is an error and not an old class.
+    new_losses = new.total.log() + (new.largest - logits.gather(1, labels))
+    old_losses, by_old = _binary_terms(Softmax(old_logits, temperature), Softmax(teacher_logits, teacher_temperature))
+    by_both = by_old * (old_weight / temperature), new.powers * (new_weight / new.total)
+    losses = new_weight * new_losses + old_weight * old_losses
+    return losses.squeeze(1), add_at(torch.cat(by_both, 1), labels, -new_weight)
+
+
+def _binary_terms(student: Softmax, teacher: Softmax) -> tuple[Tensor, Tensor]:
+    """Return Σ_k BCE(p_k, t_k), [N, 1] or [N, 1, H, W], and its derivative by z / T."""
+    least = torch.finfo(student.powers.dtype).eps
+    goal, probs = teacher.powers / teacher.total, student.powers / student.total
+    log_p = student.fall - student.total.log()
+    # 1 - p has no digits left where p is nearly 1. Only the largest is: there it is the sum of the others.
+    is_largest = student.powers.detach().floor()  # exp(0) = 1
+    others = (student.powers - is_largest).sum(1, keepdim=True) + (is_largest.sum(1, keepdim=True) - 1)
+    rest = 1 - probs
+    rest = rest + is_largest * (others / student.total - rest)
+    losses = -torch.lerp(rest.clamp(min=least).log(), log_p, goal).sum(1, keepdim=True)
+    # From machine epsilon on, p is as good as 1: there log(1 - p) stays what it is.
+    by_log_p = probs * (1 - goal) / F.threshold(rest, least, torch.inf) - goal
+    return losses, torch.addcmul(by_log_p, probs, -by_log_p.sum(1, keepdim=True))

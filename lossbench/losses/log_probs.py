@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lossbench.losses.targets import is_labelled
+from lossbench.losses.targets import with_any_label
 
 
 class LogProbs(NamedTuple):
@@ -20,8 +20,6 @@ class LogProbs(NamedTuple):
     target: Tensor  # Σ_k t_k log p_k, which is log p_y for class indices; at an ignored position that of any class
     total: Tensor  # Σ_k log p_k
     highest: Tensor  # max_k log p_k; equal ones share its gradient
-    negative_entropy: Tensor  # Σ_k p_k log p_k
-    log_partition: Tensor  # log Σ_k exp(z_k · scale)
     probs: Tensor  # p itself, [N, K] or [N, K, H, W]
 
 
@@ -31,7 +29,6 @@ def log_probs(
     ignore_index: int = -100,
     *,
     scale: float | Tensor = 1.0,
-    entropy: bool = False,
 ) -> LogProbs:
     """Compute sums over the classes of log softmax(z · scale).
 
@@ -41,14 +38,13 @@ def log_probs(
             wanted, which is nan then.
         ignore_index: the index that marks a position to leave out.
         scale: > 0, one over a temperature: a number, a scalar tensor, or one for each position, [N] or [N, H, W].
-        entropy: whether `negative_entropy` is wanted. It takes another pass over memory each way; without, it is nan.
     """
     if targets is not None:
         if targets.is_floating_point():
             targets = targets.to(logits)
         else:
-            targets = targets.where(is_labelled(targets, ignore_index), 0).unsqueeze(1)
-    return LogProbs(*_LogProbs.apply(logits, targets, scale, entropy))
+            targets = with_any_label(targets, ignore_index).unsqueeze(1)
+    return LogProbs(*_LogProbs.apply(logits, targets, scale))
 
 
 def falls(logits: Tensor) -> Tensor:
@@ -64,7 +60,7 @@ class _LogProbs(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, targets: Tensor | None, scale: float | Tensor, entropy: bool) -> tuple[Tensor, ...]:
+    def forward(logits: Tensor, targets: Tensor | None, scale: float | Tensor) -> tuple[Tensor, ...]:
         num_classes = logits.shape[1]
         scaled = _scaled(logits, scale)
         peak = scaled.amax(1)
@@ -79,48 +75,40 @@ class _LogProbs(torch.autograd.Function):
         else:
             target = fall.gather(1, targets).squeeze(1) + highest
         total = fall.sum(1) + num_classes * highest
-        negative_entropy = _dot(probs, fall) + highest if entropy else torch.full_like(peak, torch.nan)
-        return target, total, highest, negative_entropy, peak - highest, probs
+        return target, total, highest, probs
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, targets, scale, _ = inputs
+        logits, targets, scale = inputs
         ctx.set_materialize_grads(False)  # most losses read one or two of the sums
         ctx.scale = None if isinstance(scale, Tensor) else scale
         ctx.save_for_backward(logits, targets, scale if isinstance(scale, Tensor) else None, *output[2:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        logits, targets, scale, highest, negative_entropy, log_partition, probs = ctx.saved_tensors
+        logits, targets, scale, highest, probs = ctx.saved_tensors
         scale = ctx.scale if scale is None else scale
         is_soft = targets is not None and targets.is_floating_point()
         # Each weight is brought to the scale here, while it is a number per position.
-        of_target, of_total, of_highest, of_entropy, of_partition, of_probs = (
+        of_target, of_total, of_highest, of_probs = (
             None if gradient is None else _scaled(gradient, scale) for gradient in gradients
         )
 
-        # d log p_j / d z_k = [j = k] - p_k: each sum takes its weight off p, and p log p adds its own slope.
-        share = torch.zeros_like(log_partition) if of_partition is None else of_partition
+        # d log p_j / d z_k = [j = k] - p_k: each sum takes its weight off p.
+        share = torch.zeros_like(highest)
         if of_target is not None:
             share = share - (of_target * targets.sum(1) if is_soft else of_target)
         if of_total is not None:
             share = share - logits.shape[1] * of_total
         if of_highest is not None:
             share = share - of_highest
-        if of_entropy is not None:
-            share = share - of_entropy * negative_entropy
         if of_probs is not None:
             share = share - _dot(of_probs, probs)
         share = share.unsqueeze(1)
 
         # In place where a fresh tensor is at hand: a new one of this size costs as much as three passes over it. Under
         # vmap what is written to must be stacked wherever what is added is, hence the zeros.
-        if of_entropy is not None:
-            log_p = _log_p(logits, scale, highest.unsqueeze(1) + torch.zeros_like(share))
-            gradient = log_p.mul_(of_entropy.unsqueeze(1)).add_(share)
-            gradient = (gradient if of_probs is None else gradient.add_(of_probs)).mul_(probs)
-        else:
-            gradient = (share if of_probs is None else share + of_probs) * probs
+        gradient = (share if of_probs is None else share + of_probs) * probs
         if of_total is not None:
             gradient.add_(of_total.unsqueeze(1))
         if of_target is not None and is_soft:
@@ -138,7 +126,7 @@ class _LogProbs(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             of_scale = _dot(gradient, logits) / scale
             of_scale = of_scale if scale.ndim else of_scale.sum()
-        return gradient, of_targets, of_scale, None
+        return gradient, of_targets, of_scale
 
 
 def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:

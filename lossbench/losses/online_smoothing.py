@@ -11,7 +11,7 @@ from lossbench.domains import UNIT
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled
+from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 1.0}, mean_of_examples=True)
@@ -67,7 +67,7 @@ class OnlineLabelSmoothing(nn.Module):
         """
         check_shapes(logits, targets, soft=False)
         logits = at_least_float32(logits)
-        labels = targets.where(is_labelled(targets, self.ignore_index), 0)
+        labels = with_any_label(targets, self.ignore_index)
         mixed = (1 - self.alpha) * self.soft_labels.to(logits)
         mixed.diagonal().add_(self.alpha)
         log_p = log_probs(logits, mixed[labels].movedim(-1, 1), self.ignore_index)

@@ -66,6 +66,7 @@ class _WithGradient(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)  # zeros for the derivative, which has no gradient, would be a pass over memory
         ctx.compute = inputs[0]
         ctx.others = [Tensor if isinstance(values, Tensor) else values for values in inputs[2:]]
         tensors = [values for values in inputs[1:] if isinstance(values, Tensor)]
@@ -77,7 +78,9 @@ class _WithGradient(torch.autograd.Function):
         ctx.save_for_backward(*tensors, *([] if ctx.derivative is derivative else [derivative]))
 
     @staticmethod
-    def backward(ctx: Any, of_numbers: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_numbers: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        if of_numbers is None:
+            return None, None, *(None for _ in ctx.others)
         logits, *tensors = ctx.saved_tensors
         inputs = [tensors.pop(0) if values is Tensor else values for values in ctx.others]
         factor = of_numbers.unsqueeze(1)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, Interval
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled
+from lossbench.losses.parts import with_gradient
+from lossbench.losses.softmax import Softmax, minus_targets
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"epsilon1": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -81,9 +83,20 @@ def confidence_penalty(
     Source: Pereyra et al. 2017, "Regularizing Neural Networks by Penalizing Confident Output Distributions", eq. 3.
     """
     check_shapes(logits, targets)
-    log_p = log_probs(at_least_float32(logits), targets, ignore_index, entropy=True)
-    losses = beta * log_p.negative_entropy - log_p.target
+    goal = with_any_label(targets, ignore_index)
+    losses = with_gradient(_less_entropy, at_least_float32(logits), goal, beta)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+def _less_entropy(logits: Tensor, targets: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
+    softmax = Softmax(logits)
+    log_total = softmax.total.log()
+    negative_entropy = (softmax.fall * softmax.powers).sum(1, keepdim=True) / softmax.total - log_total
+    losses = beta * negative_entropy - softmax.log_probs_of(targets)
+    # p (weight + β (log p - Σ p log p)), p and log p by what they are made of
+    constant = (_weight(targets, softmax) - beta * (log_total + negative_entropy)) / softmax.total
+    derivative = softmax.powers * torch.addcmul(constant, softmax.fall, beta / softmax.total)
+    return losses.squeeze(1), minus_targets(derivative, targets)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -118,14 +131,24 @@ def margin_smoothing(
     averages, and the paper's α belongs to the average.
     """
     check_shapes(logits, targets)
-    logits = at_least_float32(logits)
-    log_p = log_probs(logits, targets, ignore_index)
-    # The value of the largest logit with the gradient of what it is by log p, whose sum would round it.
-    largest = log_p.highest + log_p.log_partition
-    largest = logits.detach().amax(1) + (largest - largest.detach())
-    penalty = F.relu((largest - margin).unsqueeze(1) - logits, inplace=True).sum(1) / logits.shape[1]
-    losses = alpha * penalty - log_p.target
+    goal = with_any_label(targets, ignore_index)
+    losses = with_gradient(_within_margin, at_least_float32(logits), goal, alpha, margin)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+def _within_margin(
+    logits: Tensor, targets: Tensor, alpha: float | Tensor, margin: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    softmax, share = Softmax(logits), alpha / logits.shape[1]
+    beyond = (softmax.fall + margin).clamp(max=0)  # by how far below the margin, negative
+    losses = -share * beyond.sum(1, keepdim=True) - softmax.log_probs_of(targets)
+    is_beyond = beyond.sign()  # -1 where it is
+    is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
+    by_largest = -share * is_beyond.sum(1, keepdim=True) / is_largest.sum(1, keepdim=True)  # equal ones share it
+    derivative = softmax.powers * (_weight(targets, softmax) / softmax.total)
+    derivative = torch.addcmul(derivative, is_largest, by_largest)
+    derivative = torch.addcmul(derivative, is_beyond, share + torch.zeros_like(by_largest))
+    return losses.squeeze(1), minus_targets(derivative, targets)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -163,3 +186,8 @@ def max_suppression(
     # Differences of logits are differences of log-probabilities, and these are at hand.
     losses = alpha * (log_p.highest - log_p.total / logits.shape[1]) - log_p.target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+def _weight(targets: Tensor, softmax: Softmax) -> Tensor:
+    """Return Σ_k t_k, by which p counts in the derivative of -Σ_k t_k log p_k."""
+    return targets.sum(1, keepdim=True) if targets.is_floating_point() else torch.ones_like(softmax.total)

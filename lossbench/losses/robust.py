@@ -12,8 +12,9 @@ from lossbench.domains import NON_NEGATIVE, SHARE, UNIT, Interval
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.targets import at_least_float32, at_target, expected_loss, mean_over_labelled
-from lossbench.losses.tempered import limit_at_zero, tempered_log, tempered_log_softmax
+from lossbench.losses.parts import with_gradient
+from lossbench.losses.targets import at_least_float32, at_target, expected_loss, mean_over_labelled, with_any_label
+from lossbench.losses.tempered import limit_at_zero, tempered_divergence, tempered_log, tempered_log_softmax
 
 
 @claim(shift_invariant=True, cross_entropy_at={"q": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -137,14 +138,16 @@ def bi_tempered(
     Source: Amid et al. 2019, "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", eq. 7.
     """
     check_shapes(logits, targets)
-    log_probs = tempered_log_softmax(at_least_float32(logits), t2)
-    r = limit_at_zero(1 - t1, log_probs)
-    cross_term = expected_loss(lambda log_p: -tempered_log(log_p, r), log_probs, targets, ignore_index)
-    power_term = ((1 + r) * log_probs).exp_().sum(1) / (1 + r)
+    logits = at_least_float32(logits)
     if targets.is_floating_point():
-        goal = targets.to(log_probs)
-        own_term = (goal * tempered_log(goal.log(), r) - goal ** (1 + r) / (1 + r)).sum(1)
+        losses = _divergence_from_soft(tempered_log_softmax(logits, t2), targets.to(logits), t1)
     else:
-        own_term = -1 / (1 + r)  # of a one-hot target
-    losses = cross_term + power_term + own_term
+        labels = with_any_label(targets, ignore_index)
+        losses = with_gradient(tempered_divergence, logits, labels, t1, t2) - 1 / (2 - t1)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+def _divergence_from_soft(log_probs: Tensor, goal: Tensor, t1: float | Tensor) -> Tensor:
+    r = limit_at_zero(1 - t1, log_probs)
+    entropy_term = goal * (tempered_log(goal.log(), r) - tempered_log(log_probs, r))
+    return (entropy_term - (goal ** (1 + r) - ((1 + r) * log_probs).exp()) / (1 + r)).sum(1)

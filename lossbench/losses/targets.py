@@ -38,6 +38,16 @@ def is_labelled(targets: Tensor, ignore_index: int) -> Tensor:
     return targets != ignore_index
 
 
+def with_any_label(targets: Tensor, ignore_index: int) -> Tensor:
+    """Give ignored positions a class, so that something can be computed there, which is to weigh nothing.
+
+    Args:
+        targets: class indices, int64 [N] or [N, H, W], or probabilities, which come back as they are.
+        ignore_index: the index that marks a position to leave out.
+    """
+    return targets if targets.is_floating_point() else targets.where(is_labelled(targets, ignore_index), 0)
+
+
 def surely(condition: Tensor) -> bool:
     """Say whether a condition is known to hold; what it spares must not matter.
 
@@ -108,7 +118,7 @@ def at_target(values: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
     """
     if targets.is_floating_point():
         return (targets.to(values) * values).sum(1)
-    indices = targets.where(is_labelled(targets, ignore_index), 0)
+    indices = with_any_label(targets, ignore_index)
     return values.gather(1, indices.unsqueeze(1)).squeeze(1)
 
 
@@ -127,8 +137,22 @@ def subtract_target(values: Tensor, targets: Tensor, ignore_index: int, amount: 
     amount = torch.as_tensor(amount, dtype=values.dtype, device=values.device)
     if targets.is_floating_point():
         return values - amount * targets.to(values)
-    indices = targets.where(is_labelled(targets, ignore_index), 0)
+    indices = with_any_label(targets, ignore_index)
     return values.scatter_add(1, indices.unsqueeze(1), -amount.expand_as(indices).unsqueeze(1))
+
+
+def add_at(values: Tensor, indices: Tensor, added: Tensor) -> Tensor:
+    """Add a number per position to the value of one class each, in place: the values are not to be read again.
+
+    Args:
+        values: [N, K] or [N, K, H, W].
+        indices: of the classes, int64 [N, 1] or [N, 1, H, W].
+        added: what can be spread over the shape of the indices.
+
+    Returns:
+        The values.
+    """
+    return values.scatter_add_(1, indices, added + torch.zeros_like(values[:, :1]))  # vmap wants all of it stacked
 
 
 def sum_of_squares(values: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ the formula itself gives the limit to the last digit: expm1(s x)/s and log1p(s x
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from lossbench.losses.parts import in_parts
-from lossbench.losses.targets import surely
+from lossbench.losses.targets import add_at, surely
 
 SMALLEST = 1e-19  # its square is still above float32's least normal number
+MOST_FACTORS = 16  # of a power: of more, the last digits would be lost
 NEWTON_STEPS = 10  # at most: with one logit far above a thousand equal ones; mostly two or three
 
 
@@ -61,40 +63,77 @@ def tempered_log_softmax(logits: Tensor, t: float | Tensor) -> Tensor:
 
     Source: Amid et al. 2019, "Robust Bi-Tempered Logistic Loss", eq. 4; their algorithm 1 iterates to a fixed point.
     """
-    log_p: Tensor = _TemperedLogSoftmax.apply(logits, limit_at_zero(t - 1, logits))
+    log_p: Tensor = _TemperedLogSoftmax.apply(logits, limit_at_zero(t - 1, logits), _whole(1, t - 1))
     return log_p
+
+
+def tempered_divergence(
+    logits: Tensor, labels: Tensor, t1: float | Tensor, t2: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute Σ_k p_k^(2-t1) / (2-t1) - log_t1 p_y, for `lossbench.losses.parts.with_gradient`.
+
+    Args:
+        logits: z, float [N, K] or [N, K, H, W]; p as in `tempered_log_softmax` at t2.
+        labels: y, int64 [N] or [N, H, W].
+        t1: in [0, 1], a number or scalar tensor.
+        t2: ≥ 1, a number or scalar tensor.
+
+    Returns:
+        A number per position, [N] or [N, H, W], and its derivative by z, shaped like the logits.
+    """
+    r, s = limit_at_zero(1 - t1, logits), limit_at_zero(t2 - 1, logits)
+    labels = labels.unsqueeze(1)
+    if torch.is_grad_enabled():
+        log_p = tempered_log_softmax(logits, t2)
+        label, slope, probs, powers = log_p.gather(1, labels), (s * log_p).exp(), log_p.exp(), ((1 + r) * log_p).exp()
+    else:
+        above = _above(logits, s, _whole(1, t2 - 1))
+        label = -above.gather(1, labels).log1p() / s
+        wholes = _whole(1, t2 - 1), _whole(2 - t1, t2 - 1)
+        slope, probs, powers = _inverse_powers(above, (1 / s, (1 + r) / s), wholes)
+    values = powers.sum(1, keepdim=True) / (1 + r) - tempered_log(label, r)
+    # At a given λ, d log p_k / d z_k = p_k^s; λ itself moves with z as the escort distribution.
+    label_power = (r * label).exp() * slope.gather(1, labels)
+    by_class, escort = powers * slope, probs * slope
+    moves = (by_class.sum(1, keepdim=True) - label_power) / escort.sum(1, keepdim=True)
+    return values.squeeze(1), add_at(torch.addcmul(by_class, escort, -moves), labels, -label_power)
 
 
 class _TemperedLogSoftmax(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, s: Tensor) -> Tensor:
-        (log_p,) = in_parts(_log_p, logits, s)
+    def forward(logits: Tensor, s: Tensor, whole: int | None) -> Tensor:
+        (log_p,) = in_parts(_log_p, logits, s, whole)
         return log_p
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1], output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         s, log_p = ctx.saved_tensors
         (of_logits,) = in_parts(_of_logits, log_p, s, gradient)
-        return of_logits, _of_s(log_p, s, gradient) if ctx.needs_input_grad[1] else None
+        return of_logits, _of_s(log_p, s, gradient) if ctx.needs_input_grad[1] else None, None
 
 
-def _log_p(logits: Tensor, s: Tensor) -> tuple[Tensor]:
+def _log_p(logits: Tensor, s: Tensor, whole: int | None) -> tuple[Tensor]:
+    return (_above(logits, s, whole).log1p_().div_(-s),)
+
+
+def _above(logits: Tensor, s: Tensor, whole: int | None) -> Tensor:
+    """Return x ≥ 0 of p = (1 + x)^(-1/s)."""
     falls = s * (logits.amax(1, keepdim=True) - logits)  # s (max z - z) ≥ 0
     rise = torch.expm1(s * math.log(logits.shape[1])) - falls.mean(1, keepdim=True)  # s (λ - max z)
     rise = rise.clamp(min=0)
     near = torch.finfo(logits.dtype).eps ** 0.5  # of a step; what is left is a tenth of its square
     for _ in range(NEWTON_STEPS):
-        step = _newton_step(falls, rise, s)
+        step = _newton_step(falls, rise, s, whole)
         rise = rise + step
         if surely((step.abs() < near * (1 + rise)).all()):
             break
-    return ((falls + rise).log1p_().div_(-s),)
+    return falls + rise
 
 
 def _of_logits(log_p: Tensor, s: Tensor, gradient: Tensor) -> tuple[Tensor]:
@@ -112,9 +151,32 @@ def _of_s(log_p: Tensor, s: Tensor, gradient: Tensor) -> Tensor:
     return (gradient * (by_s - slope * move)).sum()
 
 
-def _newton_step(falls: Tensor, rise: Tensor, s: Tensor) -> Tensor:
-    growth = falls + rise
-    terms = growth.log1p().div_(-s).exp_()  # exp_t(z - λ)
-    log_total = terms.sum(1, keepdim=True).log()
-    slope = terms.div_(growth.add_(1)).sum(1, keepdim=True)  # Σ exp_t^t
+def _newton_step(falls: Tensor, rise: Tensor, s: Tensor, whole: int | None) -> Tensor:
+    inverse, probs = _inverse_powers(falls + rise, (1 / s,), (whole,))  # exp_t(z - λ)
+    log_total = probs.sum(1, keepdim=True).log()
+    slope = (probs * inverse).sum(1, keepdim=True)  # Σ exp_t^t
     return -torch.expm1(-s * log_total) * ((1 + s) * log_total).exp() / slope
+
+
+def _inverse_powers(above: Tensor, exponents: tuple[Tensor, ...], wholes: tuple[int | None, ...]) -> tuple[Tensor, ...]:
+    """Return 1 / (1 + x) and (1 + x)^-e of each exponent e, by products where all are known to be whole numbers."""
+    inverse = (above + 1).reciprocal()
+    numbers = [whole for whole in wholes if whole is not None]
+    if len(numbers) < len(exponents):
+        log = above.log1p()
+        return inverse, *((log * -exponent).exp() for exponent in exponents)
+    squares = [inverse]  # (1 + x)^-1, -2, -4 …
+    while 2 ** len(squares) <= max(numbers):
+        squares.append(squares[-1] * squares[-1])
+    factors = ([square for place, square in enumerate(squares) if number >> place & 1] for number in numbers)
+    return inverse, *(functools.reduce(torch.mul, some) for some in factors)
+
+
+def _whole(numerator: float | Tensor, denominator: float | Tensor) -> int | None:
+    """Return the quotient where it is a small whole number, as 1 / (t - 1) is for t = 1.2; None where it is not."""
+    if isinstance(numerator, Tensor) or isinstance(denominator, Tensor) or denominator <= 0:
+        return None
+    nearest = round(numerator / denominator) if numerator / denominator < MOST_FACTORS + 1 else 0
+    # 1.2 - 1 is not quite 0.2.
+    is_whole = abs(numerator / denominator - nearest) < 1e-12 * nearest
+    return nearest if is_whole and 1 <= nearest <= MOST_FACTORS else None

@@ -5,7 +5,8 @@ Losses of examples, at [4096, 1000] float32, stand beside `F.cross_entropy(label
 [8, 4, 128, 128], beside MONAI's loss of the same kind, or segmentation_models_pytorch's where MONAI has none. Where a
 loss has another name in torch, it stands beside that too. A ratio below 1 is faster, or smaller, than the reference.
 Time is the median over the rounds of loss / reference, which take turns in going first, so that a busy machine slows
-both; beside it are the quartiles. Memory is the peak of what both passes allocate.
+both; beside it are the quartiles. On glibc what is freed is kept, for both: otherwise chance decides who must ask Linux
+for pages. Memory is the peak of what both passes allocate.
 
     .venv/bin/python scripts/bench/losses.py [--device cuda] [--rounds 30] [--threads 1] [--output FILE] [LOSS …]
 """
@@ -13,6 +14,7 @@ both; beside it are the quartiles. Memory is the peak of what both passes alloca
 from __future__ import annotations
 
 import argparse
+import ctypes
 import inspect
 import os
 import platform
@@ -156,6 +158,14 @@ def row(name: str, loss: Loss, whom: str, reference: Loss, logits: Tensor, round
     return f"| {name} | {whom} | {milliseconds:.1f} | {middle:.2f} | {low:.2f}–{high:.2f} | {memory:.2f} |"
 
 
+def _keep_memory() -> None:
+    """Have freed memory kept: whether Linux must find new pages doubles a time, and does so by chance."""
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h's numbers
+        for parameter in (trim_threshold, mmap_threshold):
+            ctypes.CDLL(None).mallopt(parameter, 2**30)
+
+
 _REGION_LOSSES = references(torch.zeros(1, 1, dtype=torch.int64)).keys()
 
 
@@ -169,6 +179,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    _keep_memory()
     machine = torch.cuda.get_device_name() if arguments.device != "cpu" else platform.machine()
     lines = [
         f"torch {torch.__version__}, {machine}, {arguments.threads} thread(s), {arguments.rounds} rounds",

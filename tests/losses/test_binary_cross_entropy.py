@@ -74,3 +74,15 @@ def test_torch_agrees_on_several_labels_per_example(shape):
     )
     loss = binary_cross_entropy(logits, soft, pos_weight=weight)
     assert loss.item() == pytest.approx(reference.sum(-1).mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 3, 5, 8, 11, 1000])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 20.0, 1e4])
+def test_the_logarithm_of_a_product_has_as_many_digits_as_the_sum_of_logarithms(num_classes, scale):
+    # In float32 1 + e^-20 is 1; -20 itself and what it costs, e^-20, must not be lost.
+    logits = scale * torch.randn(16, num_classes, generator=torch.Generator().manual_seed(0)) - scale
+    targets = torch.zeros(16, dtype=torch.int64)
+    goal = F.one_hot(targets, num_classes).double()
+    expected = F.binary_cross_entropy_with_logits(logits.double(), goal, reduction="none").sum(1)
+    found = torch.stack([binary_cross_entropy(*pair) for pair in zip(logits.split(1), targets.split(1), strict=True)])
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-37)

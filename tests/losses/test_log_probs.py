@@ -37,7 +37,7 @@ def written_out(logits: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
     else:
         target = log_p.gather(1, targets.unsqueeze(1)).squeeze(1)
     probs = log_p.exp()
-    return target, log_p.sum(1), log_p.amax(1), (probs * log_p).sum(1), logits.logsumexp(1), probs
+    return target, log_p.sum(1), log_p.amax(1), probs
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -46,7 +46,7 @@ def test_each_sum_is_that_of_log_p_written_out(shape: tuple[int, ...], kind: str
     logits, targets = logits_of(shape), targets_of(shape, kind)
     scale = torch.rand(logits[:, 0].shape, dtype=torch.float64) + 0.1
     for by_position, by in ((1.0, 1.0), (0.5, 0.5), (scale, scale.unsqueeze(1))):
-        found = log_probs(logits, targets, scale=by_position, entropy=True)
+        found = log_probs(logits, targets, scale=by_position)
         torch.testing.assert_close(tuple(found), written_out(logits * by, targets), equal_nan=True)
 
 
@@ -54,10 +54,8 @@ def test_a_coin_has_sums_that_can_be_counted() -> None:
     # p = (1/4, 3/4): log p = (-log 4, log 3 - log 4)
     log_3, log_4 = torch.tensor([3.0, 4.0], dtype=torch.float64).log()
     logits = torch.stack([torch.zeros_like(log_3), log_3]).unsqueeze(0)
-    found = log_probs(logits, torch.tensor([0]), entropy=True)
-    expected = LogProbs(
-        -log_4, log_3 - 2 * log_4, log_3 - log_4, 0.75 * log_3 - log_4, log_4, torch.tensor([0.25, 0.75])
-    )
+    found = log_probs(logits, torch.tensor([0]))
+    expected = LogProbs(-log_4, log_3 - 2 * log_4, log_3 - log_4, torch.tensor([0.25, 0.75]))
     for name in LogProbs._fields:
         torch.testing.assert_close(getattr(found, name)[0], getattr(expected, name), check_dtype=False, msg=name)
 
@@ -75,7 +73,7 @@ def test_it_can_be_differentiated_twice(shape: tuple[int, ...], kind: str) -> No
     for scale in (torch.tensor(0.7, dtype=torch.float64, requires_grad=True), by_position):
 
         def sums(logits: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
-            return tuple(log_probs(logits, targets, scale=scale, entropy=True))
+            return tuple(log_probs(logits, targets, scale=scale))
 
         assert gradcheck(sums, (logits, scale))
         assert gradgradcheck(sums, (logits, scale))
@@ -90,7 +88,7 @@ def test_equal_logits_share_the_gradient_of_the_highest() -> None:
 
 MIXTURES: dict[str, Callable[[LogProbs, Tensor], Tensor]] = {
     "all": lambda sums, weight: sum(((weight * part).sin().sum() for part in sums), torch.zeros(())),
-    "one weighed": lambda sums, weight: weight * sums.target.sum() + sums.negative_entropy.sum() + sums.probs[0, 0],
+    "one weighed": lambda sums, weight: weight * sums.target.sum() + sums.probs[0, 0],
     "another weighed": lambda sums, weight: weight * sums.highest.sum() + sums.total.sum() - sums.target.sum(),
 }
 
@@ -107,7 +105,7 @@ def test_stacked_models_and_hyperparameters_give_what_a_loop_gives(
     weights = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64)
 
     def loss(logits: Tensor, weight: Tensor) -> Tensor:
-        return MIXTURES[mixture](log_probs(logits, targets, scale=weight, entropy=True), weight)
+        return MIXTURES[mixture](log_probs(logits, targets, scale=weight), weight)
 
     some = [values if axis == 0 else values[0] for values, axis in zip((logits, weights), stacked, strict=True)]
     loop = [

@@ -16,33 +16,41 @@ from lossbench.losses import (
     bi_tempered,
     binary_cross_entropy,
     brier,
+    confidence_penalty,
     cross_entropy,
     decoupled_distillation,
     distillation,
+    dual_focal,
     incremental_distillation,
     logit_norm,
+    margin_smoothing,
+    max_suppression,
     virtual_teacher,
 )
 from lossbench.losses import parts as parts_module
 from lossbench.losses.tempered import tempered_log_softmax
 
 SHAPES = ((5, 4), (3, 3, 2, 1))  # examples, and pixels
-Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
 # Each with its number as a tensor: the temperature, say.
 LOSSES: dict[str, tuple[float, Loss]] = {
     "bi_tempered": (1.3, lambda z, y, teacher, t2: bi_tempered(z, y, t2=t2)),
     "binary_cross_entropy": (0.1, lambda z, y, teacher, epsilon: binary_cross_entropy(z, y, epsilon=epsilon)),
     "brier": (1.0, lambda z, y, teacher, weight: weight * brier(z, y)),
+    "confidence_penalty": (0.3, lambda z, y, teacher, beta: confidence_penalty(z, y, beta=beta)),
     "decoupled_distillation": (
         2.0,
         lambda z, y, teacher, t: decoupled_distillation(z, y, teacher_logits=teacher, temperature=t),
     ),
     "distillation": (3.0, lambda z, y, teacher, t: distillation(z, y, teacher_logits=teacher, temperature=t)),
+    "dual_focal": (2.0, lambda z, y, teacher, gamma: dual_focal(z, y, gamma=gamma)),
     "incremental_distillation": (
         2.0,
         lambda z, y, teacher, t: incremental_distillation(z, y, teacher_logits=teacher[:, :2], temperature=t),
     ),
+    "margin_smoothing": (0.3, lambda z, y, teacher, alpha: margin_smoothing(z, y, alpha=alpha, margin=1.0)),
+    "max_suppression": (0.3, lambda z, y, teacher, alpha: max_suppression(z, y, alpha=alpha)),
     "virtual_teacher": (3.0, lambda z, y, teacher, t: virtual_teacher(z, y, temperature=t)),
     "logit_norm": (0.5, lambda z, y, teacher, t: logit_norm(z, y, temperature=t)),
 }
@@ -111,6 +119,29 @@ def test_stacked_logits_give_what_a_loop_gives(name: str, monkeypatch: pytest.Mo
         return loss(logits, targets, teacher, torch.tensor(number))
 
     torch.testing.assert_close(vmap(value)(both), torch.stack([value(one) for one in both]))
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *(
+            (name, number)
+            for name in ("distillation", "decoupled_distillation", "virtual_teacher")
+            for number in (1, 2, 4.0)
+        ),
+        *(("bi_tempered", t) for t in (1.0, 1.1, 1.2, 1.3, 1.4, 2.0, 4.0)),
+        *((name, number) for name, (number, _) in LOSSES.items()),
+    ],
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_number_for_which_there_is_a_shorter_way_gives_what_a_tensor_gives(
+    name: str, number: float, shape: tuple[int, ...]
+) -> None:
+    _, loss = LOSSES[name]
+    logits, targets, teacher = case(shape)
+    values = [loss(logits, targets, teacher, at) for at in (number, torch.tensor(number, dtype=torch.float64))]
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*(torch.autograd.grad(value, logits)[0] for value in values))
 
 
 def test_parts_are_cut_where_there_are_many_positions() -> None:
