@@ -78,12 +78,13 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM, as clusters do before they kill it."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, before: str = "") -> str:
     """Return `; did you mean X?` for the nearest known name, or the names themselves.
 
     Args:
         name: what was typed.
         known: the names that would have been valid.
+        before: what stands before a name where it is typed, `loss.` before `gamma` say.
 
     Returns:
         The end of an error message, starting with `; `, or empty where nothing is known.
@@ -93,7 +94,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if nearest:
         # To difflib mpl is as near to smp as to mlp, which has its letters.
         best = next((one for one in nearest if sorted(one) == sorted(name)), nearest[0])
-        return f"; did you mean {best}?"
+        return f"; did you mean {before}{best}?"
     return f"; known: {', '.join(names)}" if 0 < len(names) <= MOST_NAMES else ""
 
 

@@ -109,9 +109,10 @@ def _value_error(error: OmegaConfBaseException) -> str:
         parent = error.parent_node
         siblings = [str(name) for name in parent if name != "_target_"] if isinstance(parent, DictConfig) else []
         choose = f"; choose it first: tracker={error.key}" if key == f"tracker.{error.key}" else ""
+        nearest = did_you_mean(str(error.key), siblings, before=str(key).removesuffix(str(error.key)))
         if part := re.match(r"hydra\.(launcher|sweeper)\.", key or ""):
-            choose = did_you_mean(str(error.key), siblings) or f"; choose what has it first: hydra/{part[1]}=…"
-        return f"no key '{key}'{choose or did_you_mean(str(error.key), siblings)}"
+            choose = nearest or f"; choose what has it first: hydra/{part[1]}=…"
+        return f"no key '{key}'{choose or nearest}"
     converted = re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said, re.DOTALL)
     if converted:
         kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}

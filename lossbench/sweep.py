@@ -103,6 +103,8 @@ def train(
     _check_launcher(plan)
     runs = plan.samples if plan.runs is None else plan.runs
     planned = _ready(list(map(_without_gpu, runs) if plan.in_jobs else runs), overrides, force, display)
+    for doubt in config.given_twice(overrides):
+        display.note(doubt)
     count = len(plan.runs or ()) if plan.in_process else len(planned)
     display.begin((count if plan.search is None else plan.search.runs) or None)
     if not (plan.in_process or plan.in_jobs):

@@ -215,6 +215,13 @@ def test_a_value_typed_twice_is_one_run(lossbench: Lossbench) -> None:
     assert "(2/2 runs)" in answer.stderr
 
 
+def test_of_a_key_given_twice_the_last_counts_and_the_other_is_named(lossbench: Lossbench) -> None:
+    done = lossbench("train", *FAST, "loss=focal", "loss=dice", "seed=1", "seed=1")
+    assert "loss is given twice: dice counts, focal does not (loss=focal,dice trains both)" in done.stderr
+    assert "seed is given twice" not in done.stderr
+    assert done.stdout.count("linear-dice-") == 1
+
+
 def test_a_teacher_that_fails_fails_its_students_by_name(lossbench: Lossbench, tmp_path: Path) -> None:
     answer = lossbench("train", *FAST, "loss=distillation", "teacher.optimizer.learning_rate=1e30")
     assert answer.returncode == 1

@@ -200,7 +200,7 @@ def test_failed_trials_are_reported_and_the_others_go_on(lossbench: Lossbench, t
     ("override", "message"),
     [
         ("loss.epsilon=interval(0,1.2)", "loss.epsilon must lie in [0, 1]; got 1.2"),
-        ("loss.epsilom=interval(0,1)", "no key 'loss.epsilom'; did you mean epsilon?"),
+        ("loss.epsilom=interval(0,1)", "no key 'loss.epsilom'; did you mean loss.epsilon?"),
         ("loss.epsilon=interval(0.3,0.1)", "from its lower end to its upper end; got 0.3 and 0.1"),
         ("loss.epsilon=tag(log,interval(0,1))", "tag(log, …) begins above 0; got 0"),
         ("loss.epsilon=tag(lg,interval(0,1))", "the only tag of an interval is log; got lg"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
@@ -43,6 +43,16 @@ def translated(override: Override, swept: set[str]) -> str:
     if plain and any(key.startswith(f"{group}.") for group in swept):
         return f"{key}=choice({override.get_value_element_as_str()})"
     return line
+
+
+def given_twice(overrides: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each value that counts no more, since another follows for the same key."""
+    typed: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if (before := typed.get(key, value)) != value:
+            yield f"{key} is given twice: {value} counts, {before} does not ({key}={before},{value} trains both)"
+        typed[key] = value
 
 
 def is_plain(override: Override) -> bool:

@@ -99,6 +99,8 @@ def parse(condition: str, keys: Sequence[str]) -> tuple[str, list[str]]:
     for key in (word, f"{word}.name"):
         if key in keys:
             return key, texts
+    if ending := [key for key in keys if key.endswith(f".{word}")]:
+        raise ConfigError(f"no run has a key {word!r}; did you mean {' or '.join(ending)}?")
     raise ConfigError(f"no run has a key {word!r}{did_you_mean(word, [key.removesuffix('.name') for key in keys])}")
 
 

@@ -48,6 +48,7 @@ def test_filters_keep_the_runs_that_meet_all_of_them(runs, where, count):
         ("loss=", "a filter is key=value, such as loss=label_smoothing; got 'loss='"),
         ("=focal", "a filter is key=value, such as loss=label_smoothing; got '=focal'"),
         ("epsilon=0.1", "no run has a key 'epsilon'; did you mean loss.epsilon?"),
+        ("name=digits", "no run has a key 'name'; did you mean dataset.name or "),  # each that it could be
         ("datset=digits", "no run has a key 'datset'; did you mean dataset?"),
         ("accuracy=0.9", "no run has a key 'accuracy'"),  # a result is no setting
         ("loss=focl", "no run has loss=focl; did you mean focal?"),
