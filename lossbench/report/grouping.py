@@ -130,7 +130,7 @@ def tabulate(
         lines, missing = with_resampled_intervals(lines, shown, split, store)
         remarks += missing
     counts = {row.n for row in lines}
-    of_tests = notes.comparisons(lines, tested, " ".join(baseline))
+    of_tests = notes.comparisons(lines, shown, tested, " ".join(baseline))
     return Table(
         title=_title(chosen, lines, [parse(condition, filterable)[0] for condition in where]),
         split=split,

@@ -18,7 +18,7 @@ from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE
 
 UNTESTED = {
     "pairs": f"which share fewer than {MIN_PAIRS} runs with the best",
-    "spread": "whose differences from the best have no spread to be judged by",
+    "spread": "whose differences from the best{where} have no spread to be judged by",
 }
 
 
@@ -83,11 +83,12 @@ def _of_metrics(rows: Sequence[Row], shown: Sequence[MetricColumn], options: Map
     return notes
 
 
-def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
+def comparisons(rows: Sequence[Row], shown: Sequence[MetricColumn], tested: bool, baseline: str) -> list[str]:
     """Return what the marks of tests mean, or why there is no test.
 
     Args:
         rows: the table's rows.
+        shown: its columns of results.
         tested: whether any row was held against the best of its block.
         baseline: what the differences are from, if there are any.
     """
@@ -101,7 +102,11 @@ def comparisons(rows: Sequence[Row], tested: bool, baseline: str) -> list[str]:
     if lacking["pairs"] and not (tested or lacking["spread"]):
         notes.append(f"Not tested: that takes {MIN_PAIRS} paired runs.")
     else:
-        notes += [f"Not tested: {count} of {of}, {UNTESTED[why]}." for why, count in lacking.items() if count]
+        for why in filter(lacking.get, lacking):
+            columns = [c for i, c in enumerate(shown) if any(row.cells[i].untested == why for row in rows)]
+            names = ", ".join(metric_name(column.metric, column.calibration) for column in columns)
+            where = f" in {names}" if len(columns) < len(shown) else ""
+            notes.append(f"Not tested: {lacking[why]} of {of}, {UNTESTED[why].format(where=where)}.")
     if count := sum(any(cell.better_where_shared for cell in row.cells) for row in rows):
         notes.append(
             f"Not marked: {count} of {of}, significantly better than the best mean on the runs that both have. That "

@@ -87,6 +87,15 @@ def test_a_row_that_is_not_paired_with_the_best_is_not_tested_and_not_marked(run
     assert "Not tested: 1 of 3 rows, which share fewer than 3 runs with the best." in table.notes
 
 
+def test_a_note_on_what_is_not_tested_names_the_columns_where_that_is_not_all(run, frame):
+    best = [run("best", seed, nll=1.0 + seed, brier_score=0.1 * seed) for seed in range(3)]
+    worse = [run("worse", seed, nll=3.0 + seed, brier_score=0.5 + 0.1 * seed**2) for seed in range(3)]
+    table = tabulate(frame(*best, *worse), metrics=["nll", "brier_score"], calibrations=["raw"])
+    assert [[cell.untested for cell in row.cells] for row in table.rows] == [["", ""], ["spread", ""]]
+    note = "Not tested: 1 of 2 rows, whose differences from the best in NLL have no spread to be judged by."
+    assert note in table.notes
+
+
 def test_a_row_that_is_worse_by_the_same_in_every_seed_is_not_tested_and_not_marked(run, frame):
     table = tabulate(frame(*losses(run, a=(1.0, 1.1, 1.2), b=(1.2, 1.05, 1.3), far=(3.0, 3.1, 3.2))), **NLL)
     assert tied(table) == [False, True, False]
