@@ -110,6 +110,11 @@ def _value_error(error: OmegaConfBaseException) -> str:
         siblings = [str(name) for name in parent if name != "_target_"] if isinstance(parent, DictConfig) else []
         choose = f"; choose it first: tracker={error.key}" if key == f"tracker.{error.key}" else ""
         nearest = did_you_mean(str(error.key), siblings, before=str(key).removesuffix(str(error.key)))
+        if target := parent.get("_target_") if isinstance(parent, DictConfig) else None:
+            if not str(target).startswith(("lossbench.", "hydra")):  # ours name all of theirs
+                nearest += f"; if {target} has it and the yaml does not, add it: +{key}=…"
+            elif nearest.startswith("; known"):
+                nearest += f"; these are of {target}"
         if part := re.match(r"hydra\.(launcher|sweeper)\.", key or ""):
             choose = nearest or f"; choose what has it first: hydra/{part[1]}=…"
         return f"no key '{key}'{choose or nearest}"

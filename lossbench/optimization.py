@@ -72,7 +72,7 @@ def sgd(
         weight_decay=weight_decay,
         fused=True,  # one pass over memory for each parameter
     )
-    return _stepping_alone(optimizer)
+    return stepping_alone(optimizer)
 
 
 def adamw(
@@ -111,10 +111,10 @@ def adamw(
         weight_decay=weight_decay,
         fused=True,
     )
-    return _stepping_alone(optimizer)
+    return stepping_alone(optimizer)
 
 
-def _stepping_alone(optimizer: Optimizer) -> Optimizer:
+def stepping_alone(optimizer: Optimizer) -> Optimizer:
     """Let it step by its arithmetic alone, without what torch puts around that.
 
     That is a break for torch's compiler, which the first step would import, as long again as torch itself; and hooks

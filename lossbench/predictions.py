@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lossbench.domains import SUM_TOLERANCE
 from lossbench.errors import DataError, ShapeError, StoreError
 from lossbench.links import LARGEST
 from lossbench.metrics.inputs import read
@@ -26,6 +25,7 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]  # test_logits, test_targets and mos
 SOFTMAX = {"name": "softmax"}  # the link of a file, which does not say
 IGNORE_INDEX = -100
 TARGET, SPLIT = "target", "split"  # columns of a table; all others are logits
+ROUNDED = 0.005  # a probability of two digits, of each class and in the same direction
 NUMBERING = ("id", "idx", "index", "row")  # what a column is called that numbers the rows
 
 
@@ -92,12 +92,22 @@ def of_file(path: Path) -> Arrays:
         if len(below):  # among our own runs -100 marks what is ignored; in a file it would be left out in silence
             raise DataError(f"{path}: {split}_targets row {below[0]} is {targets[below[0]]}; a class is 0 or more")
         logits = arrays.get(f"{split}_logits", np.zeros((0, 2)))
-        if len(logits) and (logits >= 0).all() and (np.abs(logits.sum(axis=1) - 1) < SUM_TOLERANCE).all():
+        if whole := _whole_of_shares(logits):
             raise DataError(
-                f"{path}: {split} has probabilities, for each row sums to 1 and none is negative; give logits, or the "
+                f"{path}: {split} has probabilities, for rows sum to {whole} and none is negative; give logits, or the "
                 "logarithms of the probabilities"
             )
     return arrays
+
+
+def _whole_of_shares(logits: NDArray[Any]) -> int:
+    """Return 1 of what seem to be probabilities, 100 of per cent, else 0. They may be rounded, and a row be odd."""
+    for whole in (1, 100) if len(logits) else ():
+        off = np.abs(logits.sum(axis=1) / whole - 1)
+        tolerance = min(max(ROUNDED * logits.shape[1] / whole, 0.02), 0.5)
+        if (logits >= 0).all() and (logits <= whole).all() and np.median(off) < tolerance:
+            return whole
+    return 0
 
 
 def _of_npz(path: Path) -> Arrays:
@@ -123,6 +133,11 @@ def _of_csv(path: Path) -> Arrays:
 
     names = _heading(path)
     classes = class_names(path)
+    if len(classes) < 2:
+        raise DataError(
+            f"{path} must have a column of logits for each class, at least two; got {', '.join(classes) or 'none'}. "
+            "For one score of the second of two classes, give 0 and that score"
+        )
     try:
         table = pd.read_csv(path, dtype={SPLIT: str}, skipinitialspace=True)
     except ValueError as error:  # what pandas raises are ValueErrors, too
@@ -147,6 +162,8 @@ def _of_csv(path: Path) -> Arrays:
         return _checked({"test_logits": logits, "test_targets": targets}, str(path))
     rows = {split: (table[SPLIT] == split).to_numpy() for split in SPLITS}
     parts = {split: chosen for split, chosen in rows.items() if chosen.any()}
+    if "test" not in parts:
+        raise DataError(f"{path}: no row has test in its column split")
     arrays = {f"{split}_logits": logits[chosen] for split, chosen in parts.items()}
     return _checked(arrays | {f"{split}_targets": targets[chosen] for split, chosen in parts.items()}, str(path))
 
@@ -162,6 +179,8 @@ def _heading(path: Path) -> list[str]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{path} has {names.count(twice)} columns named {twice}")
+    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), "")):
+        raise DataError(f"{path}: columns are separated by commas, and decimals by points; got {other!r} between them")
     if TARGET not in names:
         raise DataError(f"{path} has no column named target; got {', '.join(names[:8])}")
     return names

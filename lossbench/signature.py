@@ -81,10 +81,19 @@ def check(function: Callable[..., Any], values: Mapping[str, Any], where: str, g
 
 def _check_value(value: Any, hint: Any, path: str) -> None:
     if not _has_type(value, hint):
-        raise ConfigError(f"{path} must be {_describe(hint)}; got {value!r}")
+        meant = did_you_mean(value, _words(hint)) if isinstance(value, str) else ""
+        raise ConfigError(f"{path} must be {_describe(hint)}; got {value!r}{meant if 'mean' in meant else ''}")
     interval = _violated(value, hint)
     if interval is not None:
         raise ConfigError(f"{path} must lie in {interval}; got {value}")
+
+
+def _words(hint: Any) -> list[str]:
+    """The words that a value may be."""
+    if get_origin(hint) is Literal:
+        return [argument for argument in get_args(hint) if isinstance(argument, str)]
+    unions = (Annotated, Union, types.UnionType)
+    return [word for part in get_args(hint) for word in _words(part)] if get_origin(hint) in unions else []
 
 
 def _has_type(value: Any, hint: Any) -> bool:
@@ -138,12 +147,15 @@ def _describe(hint: Any) -> str:
     if origin is Annotated:
         return _describe(arguments[0])
     if origin in (Union, types.UnionType):
-        words = [_describe(argument) for argument in arguments]
+        words = sorted(map(_describe, arguments), key=lambda word: word.startswith(("a list", "a mapping")))
         return " or ".join(dict.fromkeys(word for word in words if word))
     if origin is Literal:
         return " or ".join(str(argument) for argument in arguments)
     if origin in (list, Sequence, tuple):
-        return f"a list, each {_describe(arguments[0])}"
+        each = _describe(arguments[0])
+        return (
+            f"a list of {each.partition(' ')[2]}s" if each in ("a number", "a whole number") else f"a list, each {each}"
+        )
     if origin in (dict, Mapping):
         return f"a mapping, each value {_describe(arguments[1])}"
     if origin is Callable:

@@ -147,7 +147,10 @@ def compare(values: ArrayLike, baseline: ArrayLike) -> Comparison:
         low=mean - half,
         high=mean + half,
         p=float(_t_p(differences[None])[0]),
-        p_wilcoxon=_signed_rank_p(differences) if testable else math.nan,
+        # Each by the size of its own pair, beside which another's difference may be nothing.
+        p_wilcoxon=_signed_rank_p(_rounded(ours - theirs, np.maximum(np.abs(ours), np.abs(theirs))))
+        if testable
+        else math.nan,
         effect_size=effect_size,
     )
 
@@ -277,7 +280,7 @@ def friedman(badness: ArrayLike) -> Ranks:
     if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < 3:
         raise ShapeError(f"ranks need two data sets and three treatments, [N ≥ 2, k ≥ 3]; got {list(table.shape)}")
     n, k = table.shape
-    table = _rounded(table, float(np.abs(table).max()))
+    table = _rounded(table, np.median(np.abs(table), axis=1))  # an exploded loss must not round the others
     differ = np.ptp(table, axis=1).any()
     p = float(stats.friedmanchisquare(*table.T).pvalue) if differ else 1.0
     q = float(stats.studentized_range.ppf(1 - SIGNIFICANCE, k, math.inf)) / math.sqrt(2)

@@ -398,6 +398,14 @@ class Store:
         """Whether `lossbench evaluate --pictures` has kept `features` or `examples` with a run."""
         return (self.path(run_id) / f"{name}.npz").is_file()
 
+    def check_there(self, run_id: str, name: str) -> None:
+        """Look for a file of a finished run.
+
+        Raises:
+            StoreError: if it is missing.
+        """
+        self._file(run_id, name)
+
     def failure(self, run_id: str) -> Failure | None:
         """Return why a run failed that was not trained again since; None where it did not."""
         path = self.partial(run_id) / "failure.json"
@@ -512,6 +520,8 @@ class Store:
             return matches[0]
         if matches:
             raise StoreError(f"'{run_id}' fits {len(matches)} runs: {', '.join(matches[:5])}")
+        if Path(run_id).is_file():
+            raise StoreError(f"{run_id} is no run; a file of logits is named .npz or .csv")
         nearest = difflib.get_close_matches(run_id, known, n=3, cutoff=0.6)
         meant = f" did you mean {' or '.join(nearest)}?" if nearest else ""
         raise StoreError(f"no finished run '{run_id}' in {self.runs};{meant} lossbench runs lists them")

@@ -307,7 +307,7 @@ def test_a_function_of_ones_own_is_checked_by_its_path_or_by_its_yaml(lossbench:
     [
         (["label_smothing"], "no loss named 'label_smothing'; did you mean label_smoothing?"),
         (["label_smoothing", "epsilon=1.2"], "loss.epsilon must lie in [0, 1]; got 1.2"),
-        (["label_smoothing", "epsilom=0.1"], "'loss.epsilom'; did you mean epsilon?"),
+        (["label_smoothing", "epsilom=0.1"], "'loss.epsilom'; did you mean loss.epsilon?"),
         (["label_smoothing", "epsilon"], "cannot read 'loss.epsilon'"),
         (["lossbench.losses.focl"], "loss._target_=lossbench.losses.focl cannot be used"),
         (["lossbench.losses.focal", "gama=1"], "loss has no key 'gama'; did you mean gamma?"),

@@ -199,7 +199,6 @@ NEEDED: dict[str, tuple[str, Damage, tuple[str, ...], int, str]] = {
     "history-words": ("history.csv", text("epoch,train_loss\n1,low\n"), DRAW, 2, "history"),
     "history-columns": ("history.csv", text("a,b\n1,2\n"), DRAW, 2, "history"),
     "history-zeros": ("history.csv", zeros, DRAW, 2, "history"),
-    "history-gone": ("history.csv", gone, DRAW, 2, "history"),
     "weights-cut": ("model.safetensors", cut(0.5), LOOK, 1, "model.safetensors holds no weights"),
     "weights-empty": ("model.safetensors", cut(0), LOOK, 1, "model.safetensors holds no weights"),
     "weights-header": (

@@ -184,7 +184,7 @@ def test_probabilities_are_refused_where_logits_are_asked_for(lossbench: Lossben
     answer = lossbench("evaluate", "probs.npz")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr == (
-        "lossbench: probs.npz: test has probabilities, for each row sums to 1 and none is negative; give logits, or "
+        "lossbench: probs.npz: test has probabilities, for rows sum to 1 and none is negative; give logits, or "
         "the logarithms of the probabilities\n"
     )
     np.savez(tmp_path / "probs.npz", logits=np.log(probs), targets=targets)

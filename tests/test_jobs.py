@@ -93,7 +93,7 @@ def test_runs_may_share_a_job(lossbench: Lossbench, tmp_path: Path) -> None:
         ("timeout_min=soon", "hydra.launcher.timeout_min must be a whole number; got 'soon'"),
         ("timeout_min=2", "hydra.launcher.signal_delay_s must be less than timeout_min, 120 s"),
         ("gpus_per_node=-1", "hydra.launcher.gpus_per_node must be a whole number in [0, ∞); got -1"),
-        ("partitoin=gpu", "no key 'hydra.launcher.partitoin'; did you mean partition?"),
+        ("partitoin=gpu", "no key 'hydra.launcher.partitoin'; did you mean hydra.launcher.partition?"),
     ],
 )
 def test_a_wrong_setting_of_a_job_is_refused_before_anything_is_written(

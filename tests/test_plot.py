@@ -183,3 +183,19 @@ def test_plot_imports_no_torch_and_no_hydra(trained: Lossbench, tmp_path: Path) 
         env={"PYTHONPATH": str(Path(__file__).parent.parent)},
     )  # fmt: skip
     assert answer.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(("kind", "file"), [("training", "history.csv"), ("risk_coverage", "predictions.npz")])
+def test_a_run_without_what_a_figure_is_drawn_from_is_left_out_and_named(
+    lossbench: Lossbench, tmp_path: Path, kind: str, file: str
+) -> None:
+    lossbench("train", "dataset=wine", "model=linear", "device=cpu", "epochs=1", "seed=0,1")
+    first, second = sorted(tmp_path.glob("results/runs/*-s?-*"))
+    (first / file).unlink()
+    answer = lossbench("plot", kind, "-o", "a.svg")
+    assert answer.returncode == 0
+    assert f"skipped {Path('results/runs') / first.name / file} is missing" in answer.stderr
+    (second / file).unlink()
+    alone = lossbench("plot", kind, "-o", "b.svg")
+    assert alone.returncode == 2
+    assert f"{file} is missing" in alone.stderr

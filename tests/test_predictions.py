@@ -76,9 +76,10 @@ BAD_TABLES = {
     "a,b,a,target\n1,2,3,0\n": "has 2 columns named a",
     "a,b,target\n7,1.5,0\n8,2,0\n9,3,1\n10,0,1\n": "column a seems to number the rows; leave it out",
     "ID,a,b,target\n17,1.5,1,0\n": "column ID seems to number the rows; leave it out",
-    "a,target\n1,0\n": "K ≥ 2; got [1, 1]",
+    "a,target\n1,0\n": "a column of logits for each class, at least two; got a. For one score of the second of two",
+    "a;b;target\n1;2;0\n": "columns are separated by commas, and decimals by points; got ';' between them",
     "split,a,b,target\ntrain,1,2,0\n": "line 2, column split: must be val or test; got train",
-    "split,a,b,target\nval,1,2,0\n": "lacks test_logits and test_targets",
+    "split,a,b,target\nval,1,2,0\n": "no row has test in its column split",
 }
 
 
@@ -165,3 +166,19 @@ def test_a_target_of_minus_100_in_a_file_is_an_error_and_not_left_out(tmp_path):
     np.savez(path, logits=np.eye(3), targets=np.array([0, -100, 2]))
     with pytest.raises(DataError, match=r"logits.npz: test_targets row 1 is -100; a class is 0 or more"):
         predictions.of_file(path)
+
+
+@pytest.mark.parametrize("digits", [2, 3, 7])
+@pytest.mark.parametrize("num_classes", [2, 3, 10, 100])
+@pytest.mark.parametrize("whole", [1, 100])
+def test_probabilities_are_refused_however_they_were_rounded(
+    tmp_path: Path, whole: int, num_classes: int, digits: int
+) -> None:
+    generator = np.random.default_rng(0)
+    logits, targets = generator.normal(0, 3, (500, num_classes)), generator.integers(0, num_classes, 500)
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    probs[7] = 0  # one odd row makes no logits of the others
+    with pytest.raises(DataError, match=f"has probabilities, for rows sum to {whole} and none is negative"):
+        predictions.of_file(npz(tmp_path, logits=(whole * probs).round(digits), targets=targets))
+    for real in (logits, np.log(probs.clip(1e-9)), np.maximum(logits, 0)):
+        assert len(predictions.of_file(npz(tmp_path, logits=real, targets=targets))["test_logits"]) == 500

@@ -45,11 +45,14 @@ REFUSED = [
     ({"epsilon": "abc"}, "loss.epsilon must be a number; got 'abc'"),
     ({"epsilon": True}, "loss.epsilon must be a number; got True"),
     ({"epsilon": None}, "loss.epsilon must be a number; got None"),
-    ({"weights": "invers"}, "loss.weights must be a list, each a number or inverse or effective or null; got 'invers'"),
-    ({"weights": ["a"]}, "loss.weights must be a list"),
+    (
+        {"weights": "invers"},
+        "loss.weights must be inverse or effective or null or a list of numbers; got 'invers'; did you mean inverse?",
+    ),
+    ({"weights": ["a"]}, "loss.weights must be inverse or effective or null or a list"),
     ({"classes": 2.5}, "loss.classes must be a whole number; got 2.5"),
     ({"mean": 1}, "loss.mean must be true or false; got 1"),
-    ({"rates": {"head": "fast"}}, "loss.rates must be a mapping, each value a number or null"),
+    ({"rates": {"head": "fast"}}, "loss.rates must be null or a mapping, each value a number"),
     ({"shares": [0.5, 2.0]}, "loss.shares must lie in [0, 1]; got [0.5, 2.0]"),
     (
         {"hard": "dice"},

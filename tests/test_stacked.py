@@ -20,7 +20,7 @@ from lossbench.metrics import evaluate
 from lossbench.stacked.grouping import alike, why_alone
 from lossbench.stacked.hyperparameters import bind, differing
 from lossbench.stacked.memory import of_a_run
-from lossbench.stacked.optimizers import KINDS
+from lossbench.stacked.optimizers import Optimizer
 from lossbench.stacked.training import NotStackedError, Run, train_stacked
 from lossbench.training import State, Trained, step_flops, train
 
@@ -245,23 +245,28 @@ def test_a_checkpoint_keeps_the_best_epoch_of_each_run() -> None:
         {"momentum": 0.9, "dampening": 0.3},
         {},
         {"betas": (0.8, 0.99), "eps": 1e-3},
+        {"betas": (0.8, 0.99), "amsgrad": True, "fused": True},
     ],
-    ids=["nesterov", "dampening", "plain", "adamw"],
+    ids=["nesterov", "dampening", "plain", "adamw", "fused"],
 )
-def test_a_step_is_that_of_torch_optim_with_each_runs_rate_and_decay(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("rates", [(0.1, 0.3), (0.1, 0.1)])
+def test_a_step_is_that_of_torch_optim_with_each_runs_rate_and_decay(
+    options: dict[str, Any], rates: tuple[float, float]
+) -> None:
     kind: Any = torch.optim.AdamW if "betas" in options else torch.optim.SGD
     weights = torch.linspace(-1, 1, 10).reshape(2, 5)
     parameters = [nn.Parameter(row.clone()) for row in weights]
     optimizers = [
         kind([parameter], lr=rate, weight_decay=decay, **options)
-        for parameter, rate, decay in zip(parameters, (0.1, 0.3), (0.0, 0.2), strict=True)
+        for parameter, rate, decay in zip(parameters, rates, (0.0, rates[1] - 0.1), strict=True)
     ]
-    ours = KINDS[kind](optimizers, weights)
+    gradients = torch.empty_like(weights)
+    ours = Optimizer(optimizers, weights, gradients)
     for step in range(4):
-        gradients = torch.sin(torch.arange(10.0).reshape(2, 5) + step)
-        ours.step(gradients.clone(), factor=1.0)
+        gradients.copy_(torch.sin(torch.arange(10.0).reshape(2, 5) + step))
+        ours.step(factor=1.0)
         for optimizer, parameter, gradient in zip(optimizers, parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient.clone()
             optimizer.step()
     torch.testing.assert_close(weights, torch.stack([parameter.detach() for parameter in parameters]))
 

@@ -5,6 +5,8 @@ The functions are for `lossbench.losses.parts.with_gradient`.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,17 +66,18 @@ def virtual_divergence(
     Returns:
         As `divergence` does.
     """
+    # In float64, for a may be nearly 1; by log (1 - q_y) / q_y, for the odds of a low temperature overflow.
+    a = torch.as_tensor(correct_probability, dtype=torch.float64, device=logits.device)
     num_others = logits.shape[1] - 1
-    a = torch.as_tensor(correct_probability, dtype=logits.dtype, device=logits.device)
-    odds = (a * num_others / (1 - a)) ** (1 / temperature)  # of the label against one other class, softened
-    other = 1 / (odds + num_others)
-    label = odds * other
-    negative_entropy = label * label.log() + num_others * other * other.log()
+    rest = math.log(num_others) - (a.log() - (-a).log1p() + math.log(num_others)) / temperature
+    log_label, log_rest = F.logsigmoid(-rest), F.logsigmoid(rest)
+    entropy = -log_label.exp() * log_label - log_rest.exp() * (log_rest - math.log(num_others))
+    label, other = log_label.exp().to(logits.dtype), (log_rest.exp() / num_others).to(logits.dtype)
     student = Softmax(logits, temperature)
     teacher_labels = teacher_labels.unsqueeze(1)
     # Σ_k q_k log p_k, in which Σ_k q_k = 1
     cross_term = (label - other) * student.fall.gather(1, teacher_labels) + other * student.fall.sum(1, keepdim=True)
-    value = weight * (negative_entropy - cross_term + student.total.log()).squeeze(1)
+    value = weight * (student.total.log() - cross_term - entropy.to(logits.dtype)).squeeze(1)
     steepness = weight / temperature
     derivative = torch.addcmul(
         -steepness * other + torch.zeros_like(student.total), student.powers, steepness / student.total

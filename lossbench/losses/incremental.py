@@ -101,15 +101,19 @@ def _terms(
 
 def _binary_terms(student: Softmax, teacher: Softmax) -> tuple[Tensor, Tensor]:
     """Return Σ_k BCE(p_k, t_k), [N, 1] or [N, 1, H, W], and its derivative by z / T."""
-    least = torch.finfo(student.powers.dtype).eps
+    least = torch.finfo(student.powers.dtype).tiny
     goal, probs = teacher.powers / teacher.total, student.powers / student.total
     log_p = student.fall - student.total.log()
     # 1 - p has no digits left where p is nearly 1. Only the largest is: there it is the sum of the others.
     is_largest = student.powers.detach().floor()  # exp(0) = 1
-    others = (student.powers - is_largest).sum(1, keepdim=True) + (is_largest.sum(1, keepdim=True) - 1)
-    rest = 1 - probs
-    rest = rest + is_largest * (others / student.total - rest)
+    others = torch.addcmul(student.powers, student.powers, is_largest, value=-1).sum(1, keepdim=True)
+    others = others + (is_largest.sum(1, keepdim=True) - 1)
+    rest = torch.lerp(1 - probs, others / student.total, is_largest)
     losses = -torch.lerp(rest.clamp(min=least).log(), log_p, goal).sum(1, keepdim=True)
-    # From machine epsilon on, p is as good as 1: there log(1 - p) stays what it is.
-    by_log_p = probs * (1 - goal) / F.threshold(rest, least, torch.inf) - goal
-    return losses, torch.addcmul(by_log_p, probs, -by_log_p.sum(1, keepdim=True))
+    # What -Σ_k (1 - t_k) log(1 - p_k) adds up to, c_k = (1 - t_k) p_k / (1 - p_k) of each class: by z_j it moves as
+    # c_j (1 - p_j) less p_j times the c of the others. That of the largest may be so large that no digit of theirs is
+    # left beside it. Where 1 - p is 0 but for rounding, its logarithm stays what it is.
+    terms = torch.addcmul(probs, probs, goal, value=-1) / F.threshold(rest, least, torch.inf)
+    of_largest = is_largest * terms
+    of_others = (terms - of_largest).sum(1, keepdim=True) + (of_largest.sum(1, keepdim=True) - terms)
+    return losses, torch.addcmul(terms * rest, probs, 1 - of_others) - goal

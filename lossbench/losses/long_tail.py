@@ -11,7 +11,7 @@ from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.log_probs import log_probs
+from lossbench.losses.log_probs import falls, log_probs
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, subtract_target
 
 
@@ -51,7 +51,7 @@ def logit_adjusted(
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
     # Counts in the place of frequencies differ by τ log N in every class, which softmax does not see.
-    adjusted = logits + tau * _counts(class_counts, logits).log()
+    adjusted = falls(logits) + tau * _counts(class_counts, logits).log()
     losses = -log_probs(adjusted, targets, ignore_index).target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 

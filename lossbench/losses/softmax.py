@@ -6,6 +6,8 @@ each is computed once; and what a sum is to divide is divided where it is multip
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -62,9 +64,9 @@ class Softmax:
         return powers
 
     def _below_largest(self, scale: float | Tensor) -> Tensor:
-        if isinstance(scale, Tensor):
+        if isinstance(scale, Tensor) or math.frexp(scale)[0] != 0.5:
             return (self.logits - self.largest) * scale
-        # In one pass, and with one rounding but for what is the same for all classes.
+        # Nothing but the difference is rounded where the scale is a power of 2: one pass does it, and the largest is 0.
         return torch.add(self.largest * -scale, self.logits, alpha=scale)
 
 
@@ -78,4 +80,5 @@ def minus_targets(derivative: Tensor, targets: Tensor, amount: float | Tensor = 
     """
     if targets.is_floating_point():
         return derivative - amount * targets
-    return add_at(derivative, targets.unsqueeze(1), torch.as_tensor(-amount).to(derivative))
+    taken = torch.as_tensor(-amount, dtype=derivative.dtype, device=derivative.device)
+    return add_at(derivative, targets.unsqueeze(1), taken)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -98,8 +97,9 @@ def focal_tversky(
     Source: Abraham and Khan 2019, "A Novel Focal Tversky Loss Function with Improved Attention U-Net", eq. 4.
     """
     losses, counted = _by_class(logits, targets, alpha, beta, over, smooth, include_absent, ignore_index)
-    # At 0 the gradient of a power below 1 is infinite, and rounding can go below 0.
-    return weighted_mean(losses.clamp(min=torch.finfo(losses.dtype).eps) ** gamma, counted)
+    # At 0 the gradient of a power below 1 is infinite, and rounding can go below 0: nothing is left to learn there.
+    is_positive = losses > 0
+    return weighted_mean((losses.where(is_positive, 1.0) ** gamma).where(is_positive, 0.0), counted)
 
 
 def _by_class(
@@ -116,4 +116,4 @@ def _by_class(
     check_shapes(logits, targets)
     sums = regions(F.softmax(at_least_float32(logits), dim=1), targets, over, include_absent, ignore_index)
     missed = alpha * (sums.predicted - sums.overlap) + beta * (sums.actual - sums.overlap)
-    return 1 - (sums.overlap + smooth) / (sums.overlap + missed + smooth), sums.counted
+    return missed / (sums.overlap + missed + smooth), sums.counted

@@ -10,6 +10,7 @@ from statistics import fmean
 from lossbench.errors import ConfigError, RequestError, did_you_mean
 from lossbench.report.comparison import badness
 from lossbench.report.selection import Value, order, written
+from lossbench.report.series import named
 from lossbench.report.table import NAMES, Column, MetricColumn, Row, leading, metric_name, short_name
 
 Config = Mapping[str, Value]
@@ -143,15 +144,21 @@ def look_alikes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 
 def of_what_goes_across(rows: Sequence[Row], columns: Sequence[Column], across: Sequence[Column]) -> list[str]:
     """A note on the settings that go with what goes across, and so have no column."""
+    hidden = going_with(rows, columns, across)
+    groups: dict[tuple[Value, ...], dict[str, None]] = {}
+    for row in rows:
+        texts = [f"{key}={written(row.config[key])}" for key in hidden if row.config[key] is not None]
+        groups.setdefault(_place_of(row, across), {}).update(dict.fromkeys(texts))
+    return [f"{', '.join(map(named, across, group))}: {', '.join(texts)}." for group, texts in groups.items() if texts]
+
+
+def going_with(rows: Sequence[Row], columns: Sequence[Column], across: Sequence[Column]) -> list[str]:
+    """Return the settings that tell rows apart and have no column because they go with what goes across."""
     if not across:
         return []
     keys = list(rows[0].config)
-    hidden = set(_telling(keys, [row.config for row in rows])) - {column.key for column in (*columns, *across)}
-    groups: dict[tuple[Value, ...], dict[str, None]] = {}
-    for row in rows:
-        texts = [f"{key}={written(row.config[key])}" for key in keys if key in hidden and row.config[key] is not None]
-        groups.setdefault(_place_of(row, across), {}).update(dict.fromkeys(texts))
-    return [f"{', '.join(map(written, group))}: {', '.join(texts)}." for group, texts in groups.items() if texts]
+    telling = set(_telling(keys, [row.config for row in rows])) - {column.key for column in (*columns, *across)}
+    return [key for key in keys if key in telling]
 
 
 def _place_of(row: Row, columns: Sequence[Column]) -> tuple[Value, ...]:

@@ -13,14 +13,15 @@ from typing import Any, TypeAlias
 
 import altair as alt
 
-from lossbench.report.labels import readable
-from lossbench.report.theme import DASHES, SHAPES
+from lossbench.report.labels import readable, wrapped
+from lossbench.report.theme import DASHES, NORMAL, SHAPES
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 Chart: TypeAlias = alt.TopLevelMixin
 Layers: TypeAlias = alt.LayerChart
 
 GAP = 8  # between plots, points
+OVERHANG = 10  # points that a title may be wider than its plot, as the numbers of an axis are
 WHOLE = "datum.value == floor(datum.value) ? format(datum.value, 'd') : ''"  # of an axis: no epoch is 1.5
 FEW = 10  # examples in a bin; an accuracy over fewer says little: its point is hollow and on no line
 
@@ -44,7 +45,11 @@ def reliability(
     together = columns is None
     words = [f"{row['series']} (ECE {row['ece']:.3f})" for row in bins] if together else []
     labels = list(dict.fromkeys(words)) or series
-    code = _Coding(labels, ordered, width, "label", legend=together, swapped=swapped)
+    code = _Coding(labels, ordered, width, "label", legend=together)
+    if swapped:  # the series, and what stands behind them, are then looked up in the rows that are there
+        row = "data('bins')[indexof(pluck(data('bins'), 'series'), datum.value)]"
+        text = f"datum.label + ' (ECE ' + format({row}.ece, '.3f') + ')'"
+        code = _Coding(labels, ordered, width, swapped="bins", words=text)
     largest = None if swapped else max(row["n"] for row in bins)
 
     def diagram(name: str | None, first: bool, last: bool) -> alt.VConcatChart:
@@ -65,7 +70,7 @@ def reliability(
             ece = rows.transform_aggregate(ece="min(ece)").transform_calculate(text="'ECE ' + format(datum.ece, '.3f')")
             text = ece.mark_text(align="left", baseline="top", style="note")
             layers.append(text.encode(x=alt.value(4), y=alt.value(4), text="text:N"))
-        title = alt.Undefined if name is None else name
+        title = alt.Undefined if name is None else above(name, width)
         top = alt.LayerChart(layer=layers, title=title, width=width, height=width)
         counts = _counts(rows, code.colour, largest, first, last).properties(width=width, height=max(36, width / 5))
         return alt.VConcatChart(vconcat=[top, counts], spacing=4)
@@ -124,7 +129,7 @@ def training(
         ordered: whether the series run along one setting.
         swapped: whether other rows, of other series, will take the place of these.
     """
-    code = _Coding(series_of(epochs), ordered, width * columns, lines=True, swapped=swapped)
+    code = _Coding(series_of(epochs), ordered, width * columns, lines=True, swapped="epochs" if swapped else "")
     quantities = list(dict.fromkeys(row["quantity"] for row in epochs))
     plots = []
     for i, quantity in enumerate(quantities):
@@ -134,7 +139,7 @@ def training(
         x = alt.X("epoch:Q", title=title, axis=axis, scale=alt.Scale(nice=False))
         domain = alt.Undefined if swapped else _seen([row for row in epochs if row["quantity"] == quantity])
         layers = _lines_with_bands(rows, x, None, code, alt.Scale(zero=False, domain=domain, nice=False))
-        plots.append(alt.LayerChart(layer=layers, title=quantity, width=width, height=_height(width)))
+        plots.append(alt.LayerChart(layer=layers, title=above(quantity, width), width=width, height=_height(width)))
     return alt.ConcatChart(concat=plots, columns=columns, spacing=GAP)
 
 
@@ -177,7 +182,7 @@ def sweep(
         ]
         # The layers of no baseline would have a row of no metric in the domain of y.
         shown = layers if baselines else layers[3:]
-        plots.append(alt.LayerChart(layer=shown, title=metric, width=width, height=_height(width)))
+        plots.append(alt.LayerChart(layer=shown, title=above(metric, width), width=width, height=_height(width)))
     return alt.ConcatChart(concat=plots, columns=columns, spacing=GAP)
 
 
@@ -244,6 +249,11 @@ def edges(i: int, columns: int, n: int) -> tuple[bool, bool]:
     return i % columns == 0, ragged or i + columns >= n
 
 
+def above(name: str, width: float) -> list[str]:
+    """Return the title of a plot in lines about as wide as it: a longer one would widen the figure, not the plot."""
+    return wrapped(name, width + OVERHANG, NORMAL)
+
+
 def _height(width: float) -> float:
     return max(width * 0.62, min(width, 75))  # a narrow plot is no flat one
 
@@ -270,21 +280,33 @@ class _Coding:
         *,
         lines: bool = False,
         legend: bool = True,
-        swapped: bool = False,
+        swapped: str = "",
+        words: str | None = None,
     ) -> None:
         """Lay the legend out: as many columns as fit into the width, points.
 
-        Two channels make one legend only where their domains are one. Where rows will be swapped, those come from the
-        data, of which each channel has its own; the legend then shows the colours alone.
+        Two channels make one legend only where their domains are one, word for word. So where rows will be swapped
+        these are not left to Vega-Lite, which takes each channel's from the layers that have it, but looked up.
+
+        Args:
+            series: what is told apart.
+            ordered: whether they run along one setting.
+            width: of the legend.
+            field: that holds them.
+            lines: whether the legend shows lines rather than points.
+            legend: whether there is one.
+            swapped: the name of the data whose rows will be swapped, if they will.
+            words: a Vega expression for the legend's words; None for the series.
         """
         longest = max(map(len, series), default=0) * 4 + 32  # points, at 7 point type
         columns = alt.Undefined if swapped else max(1, min(len(series), int((width + 30) // longest)))
         look: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 260} if lines else {"symbolSize": 30}
+        look |= {"labelExpr": words} if words else {}
         box = alt.Legend(columns=columns, labelLimit=width + 10, symbolOpacity=1, **look) if legend else None
-        domain = alt.Undefined if swapped else list(series)
+        domain = alt.ExprRef(f"pluck(data('{swapped}'), '{field}')") if swapped else list(series)
         common: dict[str, Any] = {"type": "ordinal" if ordered else "nominal", "title": None, "sort": None}
         dashes = alt.Scale(domain=domain, range=list(map(list, DASHES)))
         shapes = alt.Scale(domain=domain, range=list(SHAPES))
         self.colour = alt.Color(field, scale=alt.Scale(domain=domain), legend=box, **common)
-        self.dash = alt.StrokeDash(field, scale=dashes, legend=None if swapped else box, **common)
-        self.shape = alt.Shape(field, scale=shapes, legend=None if swapped else box, **common)
+        self.dash = alt.StrokeDash(field, scale=dashes, legend=box, **common)
+        self.shape = alt.Shape(field, scale=shapes, legend=box, **common)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -26,10 +27,10 @@ def badness(value: float, better: str | None) -> float:
 def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[Row], bool, list[str]]:
     """Mark in each block and column the best mean, and what paired tests cannot tell from it.
 
-    A row that shares fewer than MIN_PAIRS kinds of runs with the best is not tested, nor is one whose differences from
-    it have no spread: it has no mark but `untested`. Where several share the best mean, the others are held against all
-    of them. A block whose rows were trained or tested on different data has no mark at all: its means are of different
-    problems.
+    A row that shares fewer than MIN_PAIRS kinds of runs with the best is not tested, nor is one that is infinite in a
+    run, or whose differences from the best have no spread: it has no mark but `untested`. Where several share the best
+    mean, the others are held against all of them. A block whose rows were trained or tested on different data has no
+    mark at all: its means are of different problems.
 
     Returns:
         The rows, whether anything was tested, and a note for the blocks of different data.
@@ -63,7 +64,7 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
                 if place in best:
                     cells[i][j] = replace(cells[i][j], best=True)
                 elif math.isnan(relation):
-                    cells[i][j] = replace(cells[i][j], untested="pairs" if shared[place] < MIN_PAIRS else "spread")
+                    cells[i][j] = replace(cells[i][j], untested=_why_untested(table[place], int(shared[place])))
                 else:
                     any_tested = True
                     cells[i][j] = replace(cells[i][j], tied=bool(relation == 0), better_where_shared=bool(relation < 0))
@@ -73,6 +74,12 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
         for names, ((one, other), *others) in unlike.items()
     ]
     return [replace(row, cells=tuple(new)) for row, new in zip(rows, cells, strict=True)], any_tested, notes
+
+
+def _why_untested(badness: Array, shared: int) -> Literal["pairs", "finite", "spread"]:
+    if shared < MIN_PAIRS:
+        return "pairs"
+    return "finite" if np.isinf(badness).any() else "spread"
 
 
 def of_different_data(rows: Sequence[Row]) -> tuple[list[str], Run, Run] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import altair as alt
 
-from lossbench.report.charts import GAP, Chart, Layers, Rows, data, edges, series_of
+from lossbench.report.charts import GAP, Chart, Layers, Rows, above, data, edges, series_of
 from lossbench.report.labels import LINE, wrapped
 from lossbench.report.theme import COLOURS
 
@@ -201,5 +201,5 @@ def _a_plot_each(
         mine = alt.Chart(data(rows, name)).transform_filter(alt.datum.series == one)
         at = edges(i, columns, len(series))
         chart = plot(mine, *at, one) if named else plot(mine, *at)
-        plots.append(chart.properties(width=width, **({"title": one} if len(series) > 1 else {})))
+        plots.append(chart.properties(width=width, **({"title": above(one, width)} if len(series) > 1 else {})))
     return alt.concat(*plots, columns=columns, spacing=GAP)

@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pandas as pd
+
 from lossbench import predictions
-from lossbench.errors import ConfigError, RequestError, check_names
+from lossbench.errors import ConfigError, RequestError, StoreError, check_names
 from lossbench.report import charts, example_charts, pictures, series, trends
 from lossbench.report.grouping import DEFAULT_CALIBRATIONS, tabulate
 from lossbench.report.notation import heading, title
@@ -56,6 +58,13 @@ class Figure:
 
 
 Answer: TypeAlias = tuple[Figure, list[str]]
+
+
+# Files that a report does without; of the other kinds it reads what they need.
+DRAWN_FROM = {
+    "training": "history.csv",
+    **dict.fromkeys(("risk_coverage", "confidence", "confusion"), "predictions.npz"),
+}
 
 
 def check(request: Request) -> None:
@@ -107,6 +116,9 @@ def _table(
         store.newest()  # says that there are none, and where
     if request.sources:
         frame = frame[frame["run"].isin([store.find(source) for source in request.sources])]
+    else:
+        frame, unread = _readable(frame, request, store)
+        left_out = [*left_out, *unread]
     table = tabulate(
         frame,
         where=request.where,
@@ -116,6 +128,21 @@ def _table(
         select=request.select,
     )
     return table, list(left_out)
+
+
+def _readable(frame: pd.DataFrame, request: Request, store: Store) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out the runs that lack the file which this kind of figure is drawn from, unless all do."""
+    if request.kind not in DRAWN_FROM:
+        return frame, []
+    lacking: dict[str, str] = {}
+    for run_id in frame["run"].unique():
+        try:
+            store.check_there(run_id, DRAWN_FROM[request.kind])
+        except StoreError as error:
+            lacking[run_id] = f"skipped {error}"
+    if len(lacking) == frame["run"].nunique():
+        return frame, []
+    return frame[~frame["run"].isin([*lacking])], [*lacking.values()]
 
 
 def _calibrations(request: Request) -> list[str]:

@@ -16,7 +16,14 @@ from lossbench.errors import ConfigError, RequestError, check_names, counted
 from lossbench.identity import HELD
 from lossbench.metrics.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from lossbench.report import notes, selection
-from lossbench.report.arrangement import arrange, in_order, look_alikes, more_than_the_loss, of_what_goes_across
+from lossbench.report.arrangement import (
+    arrange,
+    going_with,
+    in_order,
+    look_alikes,
+    more_than_the_loss,
+    of_what_goes_across,
+)
 from lossbench.report.arrangement import sort as sorted_by
 from lossbench.report.choice import Choice, choose
 from lossbench.report.comparison import mark_best, with_differences
@@ -139,7 +146,15 @@ def tabulate(
         rows=tuple(lines),
         n=counts.pop() if len(counts) == 1 else None,
         notes=(
-            *notes.notes(lines, [column.key for column in both], shown, options, spread=spread, tests=of_tests),
+            *notes.notes(
+                lines,
+                [column.key for column in both],
+                shown,
+                options,
+                spread=spread,
+                tests=of_tests,
+                said=going_with(lines, columns, above),
+            ),
             *_at_the_bound(chosen, shown),
             *(choice.notes if choice else ()),
             *more_than_the_loss(lines),

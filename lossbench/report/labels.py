@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lossbench.report.theme import SMALL
+
 LETTER, LINE = 3.9, 8.5  # points that a letter and a line of 7-point type take
 NEAR = 5  # points from a point to its name
 APART = 2.5  # points between the numbers below an axis
@@ -95,22 +97,31 @@ def readable(values: Sequence[float], scale: str, width: float) -> list[float]:
     return sorted(kept)
 
 
-def wrapped(text: str, width: float) -> list[str]:
-    """Return a name in lines of at most that width, points, broken after a space or an underscore, else anywhere."""
+def wrapped(text: str, width: float, size: float = SMALL) -> list[str]:
+    """Return a name in lines of at most that width: broken between words, one too long at underscores, or anywhere.
+
+    Args:
+        text: words are names and settings: `focal γ=2 class_weights=inverse`.
+        width: points.
+        size: of the type, points.
+    """
     lines = [""]
-    for part in re.findall(r"[^_ ]+[_ ]?|[_ ]", text):
-        if lines[-1] and _length(lines[-1] + part.rstrip()) > width:
+    for word in re.findall(r"[^ ]+ ?| ", text):
+        if lines[-1] and _length(lines[-1] + word.rstrip(), size) > width:
             lines.append("")
-        for character in part:
-            if lines[-1] and _length(lines[-1] + character.strip()) > width:
+        for part in re.findall(r"[^_]+_?|_", word):
+            if lines[-1] and _length(lines[-1] + part.rstrip(), size) > width:
                 lines.append("")
-            lines[-1] += character
+            for character in part:
+                if lines[-1] and _length(lines[-1] + character.strip(), size) > width:
+                    lines.append("")
+                lines[-1] += character
     return [line.strip() for line in lines]
 
 
-def _length(text: str) -> float:
-    """About how wide a text is in 7-point Helvetica, in points."""
-    return 7 * sum(
+def _length(text: str, size: float) -> float:
+    """About how wide a text is in Helvetica, in points."""
+    return size * sum(
         0.28 if c in "ijltf.,'| " else 0.83 if c in "mMW" else 0.7 if c == "w" or c.isupper() else 0.56 for c in text
     )
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lossbench.report.arrangement import place
-from lossbench.report.notation import ARROWS, decimals, fixed, heading, marks, number, setting, spread, written_setting
+from lossbench.report.notation import ARROWS, decimals, fixed, heading, marks, number, setting, spread
 from lossbench.report.selection import Value
+from lossbench.report.series import named
 from lossbench.report.table import CALIBRATED, Row, Table, leading
 
 
@@ -38,7 +39,7 @@ class Field:
 
     group: int
     metric: int  # its position in the table's metrics
-    above: tuple[str, ...]  # what goes across, from the top; empty where nothing does
+    above: tuple[str, ...]  # what goes across, from the top: `digits`, `γ=2`; empty where nothing does
     heading: str  # `ECE ↓ (T-scaled)`
     numbers: tuple[Number, ...]  # one for each line
 
@@ -81,7 +82,7 @@ def fields(table: Table, of: Sequence[Line], less: int = 0) -> list[Field]:
     """
     found = []
     for group, values in enumerate(groups(table)):
-        above = tuple(map(written_setting, values))
+        above = tuple(map(named, table.across, values))
         for metric, column in enumerate(table.metrics):
             rows = [line.rows[group] for line in of]
             places = decimals([row for row in rows if row is not None], metric, column) - less

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from lossbench import metrics as library
@@ -13,11 +13,12 @@ from lossbench.report.defaults import other_than_default
 from lossbench.report.options import definitions
 from lossbench.report.resampling import N_RESAMPLES, SEED
 from lossbench.report.selection import Value, written
-from lossbench.report.table import BESIDE, DIFFERS, NAMES, TIED, UNKNOWN, MetricColumn, Row, Table, metric_name
+from lossbench.report.table import BESIDE, DIFFERS, NAMES, PICKED, TIED, UNKNOWN, MetricColumn, Row, Table, metric_name
 from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE
 
 UNTESTED = {
     "pairs": f"which share fewer than {MIN_PAIRS} runs with the best",
+    "finite": "which are infinite in some run{where}",
     "spread": "whose differences from the best{where} have no spread to be judged by",
 }
 
@@ -30,6 +31,7 @@ def notes(
     *,
     spread: str,
     tests: Sequence[str],
+    said: Container[str] = (),
 ) -> list[str]:
     """Return one sentence for each thing a reader must know to read the numbers.
 
@@ -40,9 +42,11 @@ def notes(
         options: what the metrics were measured with.
         spread: what follows ±, `interval` or `sd`.
         tests: what `comparisons` returns.
+        said: config keys that another note says.
     """
-    said = [*_spread(rows, shown, spread), *tests, *_of_metrics(rows, shown, options)]
-    return said + _loss_settings(rows, keys) + _other_settings(rows, keys)
+    first = [*_spread(rows, shown, spread), *tests, *_of_metrics(rows, shown, options)]
+    of_some = _settings_of_a_name(rows, {key for key in rows[0].config if key in keys or key in said})
+    return first + _loss_settings(rows, keys) + _other_settings(rows, keys) + of_some
 
 
 def without_metrics(table: Table, kept: Sequence[int]) -> list[str]:
@@ -151,6 +155,27 @@ def _other_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
     if not shared:
         return []
     return [f"Other than the defaults: {', '.join(f'{key}={written(v)}' for key, v in sorted(shared.items()))}."]
+
+
+def _settings_of_a_name(rows: Sequence[Row], said: Container[str]) -> list[str]:
+    """Say for each data set and each model what all of its rows share, and other rows do not have.
+
+    Args:
+        rows: the table's rows.
+        said: config keys that have a column, or another note.
+    """
+    chosen = [other_than_default(row.config) for row in rows]
+    settings: dict[str, list[str]] = {}
+    for section in ("dataset", "model"):
+        for name in dict.fromkeys(row.config[f"{section}.name"] for row in rows):
+            its = [of for row, of in zip(rows, chosen, strict=True) if row.config[f"{section}.name"] == name]
+            for key, v in sorted(its[0].items()):
+                shared = all(of.get(key) == v for of in its)
+                by_all = all(of.get(key) == v for of in chosen)  # which `_other_settings` says
+                if key.startswith(f"{section}.") and shared and not by_all and key not in said and v != PICKED:
+                    setting = f"{key.removeprefix(f'{section}.')}={written(v)}"
+                    settings.setdefault(written(name), []).append(setting)
+    return [f"{name}: {', '.join(texts)}." for name, texts in settings.items()]
 
 
 def _loss_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:

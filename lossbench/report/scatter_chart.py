@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from lossbench.report.charts import GAP, Chart, Layers, Rows, data, edges, series_of
+from lossbench.report.charts import GAP, Chart, Layers, Rows, above, data, edges, series_of
 from lossbench.report.labels import FREE, LETTER, Bounds, placed, wrapped
 from lossbench.report.theme import SHAPES
 
@@ -54,7 +54,7 @@ def scatter(
             for domain, title in zip(domains, (x_title if last else None, y_title if first else None), strict=True)
         )
         plot = _plot(alt.Chart(data(rows, "points")).transform_filter(alt.datum.plot == name), x, y, code, beside)
-        title = {"title": wrapped(name, width)} if len(names) > 1 else {}
+        title = {"title": above(name, width)} if len(names) > 1 else {}
         plots.append(plot.properties(width=width, height=height, **title))
     return alt.ConcatChart(concat=plots, columns=columns, spacing=GAP)
 

@@ -67,14 +67,17 @@ def symbol(heading: str) -> str:
     return " ".join([*before, SYMBOLS.get(last, last)])
 
 
+def named(column: Column, value: Value) -> str:
+    """Return a value that stands without its column's heading: `γ=2`; a data set, model or loss says itself what it is.
+
+    None is `γ=null`, which is also how `--where` asks for the rows without.
+    """
+    return written(value) if column.key in NAMES else f"{symbol(column.heading)}={written(value)}"
+
+
 def label(row: Row, columns: Sequence[Column]) -> str:
     """Return what tells a row apart: `label_smoothing ε=0.1`; its loss where nothing does."""
-    parts = []
-    for column in columns:
-        setting = row.config[column.key]
-        if setting is not None:
-            plain = column.key in NAMES
-            parts.append(written(setting) if plain else f"{symbol(column.heading)}={written(setting)}")
+    parts = [named(column, value) for column in columns if (value := row.config[column.key]) is not None]
     return " ".join(parts) or written(row.config["loss.name"])
 
 

@@ -111,7 +111,7 @@ class Cell:
     resampled: bool = False  # the interval is over test examples, not seeds
     best: bool = False
     tied: bool = False  # cannot be told from the best
-    untested: Literal["", "pairs", "spread"] = ""  # what it lacks to be held against the best
+    untested: Literal["", "pairs", "spread", "finite"] = ""  # what it lacks to be held against the best
     better_where_shared: bool = False  # significantly, than the best mean, which is over other runs too
     difference: Comparison | None = None  # from the baseline's cell
 

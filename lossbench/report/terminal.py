@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
@@ -78,6 +79,8 @@ def terminal(table: Table, width: int | None = None, *, color: bool = False) -> 
     for again in more(table, of, fit):
         fit = again(fit) if fitting(again(fit)) else fit
     strips = _strips(table, of, fit, mark=mark)
+    if _width(roomy := _with_room_above(strips)) <= console.width:
+        strips = roomy
     needed = _width(strips)
     below = sheets(table)
     # The differences below a table name every metric.
@@ -235,9 +238,27 @@ def _spanning(strips: Sequence[Strip], level: int) -> str:
             parts.append((key, strip.width))
     texts = []
     for key, width in parts:
-        name = f"{_cut(key[-1], width - 2)} " if key else ""
+        name = key[-1] if key else ""
+        if cell_len(name) > width - 2:  # a setting that has no room keeps its value
+            name = _cut(name.rpartition("=")[2], width - 2)
+        name += " " if name else ""
         texts.append(name + ("─" if key else " ") * (width - 1 - cell_len(name)) + " ")
     return " ".join(texts)
+
+
+def _with_room_above(strips: Sequence[Strip]) -> list[Strip]:
+    """Columns wide enough for what goes across to stand above them uncut; the last one of each group gets the room."""
+    found = list(strips)
+    for level in range(max(len(strip.above) for strip in strips)):
+        keys = [strip.above[: level + 1] for strip in strips]
+        for key, members in itertools.groupby(range(len(keys)), keys.__getitem__):
+            *_, last = group = list(members)
+            missing = cell_len(key[-1]) + 2 - _width([found[i] for i in group]) if key else 0
+            if missing > 0:
+                *above, lowest = found[last].heading.split("\n")
+                wider = lowest + " " * (found[last].width - cell_len(lowest) + missing)
+                found[last] = replace(found[last], heading="\n".join([*above, wider]))
+    return found
 
 
 def _width(strips: Sequence[Strip]) -> int:

@@ -15,6 +15,7 @@ from lossbench.statistics import MIN_PAIRS, SIGNIFICANCE, Comparison
 
 UNTESTED = {  # as the cells say
     "pairs": f"fewer than {MIN_PAIRS} seeds shared with {{it}}",
+    "finite": "it is infinite for some seed",
     "spread": "the difference has no spread to be judged by",
 }
 MOST = 5  # sentences of one dataset and model that are said at once

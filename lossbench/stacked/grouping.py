@@ -84,8 +84,6 @@ def why_alone(experiment: Experiment, step_flops: int) -> str:
         return "a loss with a state is not stacked"
     if type(optimizer) not in KINDS or len(optimizer.param_groups) > 1:
         return "only SGD and AdamW with one learning rate for all layers are stacked"
-    if any(optimizer.param_groups[0].get(option) for option in ("amsgrad", "maximize")):
-        return "amsgrad and maximize are not stacked"
     if any(isinstance(module, _DropoutNd) and module.p > 0 for module in network.modules()):
         return "dropout is not stacked: the runs would drop other units than alone"
     names = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}

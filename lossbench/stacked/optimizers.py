@@ -1,101 +1,84 @@
-"""SGD and AdamW over R runs at once, each with its own learning rate and weight decay.
+"""The optimizer of R runs at once, each with its own learning rate and weight decay.
 
-The arithmetic is that of `torch.optim`, whose optimizers take one learning rate for a tensor. All parameters of a run
-lie in one row, so that a step is a handful of operations however many layers there are.
+It is torch's own, of rows and not of layers: all parameters of a run lie in one row, and those of all runs in one
+tensor, so that a step is one pass over memory however many layers and runs there are.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lossbench.optimization import stepping_alone
+
+KINDS = (torch.optim.SGD, torch.optim.AdamW)  # which change each weight by its own gradient alone
 OWN = ("lr", "weight_decay", "initial_lr", "params")  # what may differ between the runs, of a parameter group
 
 
-class Optimizer(ABC):
-    """What the two have in common: rates, and the moments that a checkpoint keeps."""
+class Optimizer:
+    """One optimizer in the place of R."""
 
-    moments: ClassVar[tuple[str, ...]]  # their names in the state of torch.optim's
-
-    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], weights: Tensor) -> None:
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], weights: Tensor, gradients: Tensor) -> None:
         """Take the settings of the runs' own optimizers.
 
         Args:
-            optimizers: R of one kind, each with one parameter group; what they have learned is taken over.
+            optimizers: R of one of `KINDS`, each with one parameter group.
             weights: float32 [R, P], all parameters of each run in the order of its optimizer.
+            gradients: where they will lie at each step, [R, P].
         """
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
         if any({**group, **dict.fromkeys(OWN)} != {**groups[0], **dict.fromkeys(OWN)} for group in groups):
             raise ValueError("their optimizers differ in more than learning rate and weight decay")
-        self.settings = groups[0]  # those that are the same for all runs
         self.base_rates = [float(group["lr"]) for group in groups]
-        self.rates = torch.tensor(self.base_rates, dtype=torch.float64, device=weights.device).unsqueeze(1)
-        decays = [float(group["weight_decay"]) for group in groups]
-        self.decays = torch.tensor(decays, dtype=torch.float64, device=weights.device).unsqueeze(1)
-        self.weights = weights
-        self.steps = 0
-        self.kept: dict[str, Tensor] = {}
+        # Where all learn alike, in one piece; else run by run.
+        alike = len({(group["lr"], group["weight_decay"]) for group in groups}) == 1
+        pieces = [(weights, gradients)] if alike else list(zip(weights, gradients, strict=True))
+        self.rows = [(0, r) if alike else (r, None) for r in range(len(groups))]  # piece, and row of it
+        self.pieces = [piece for piece, _ in pieces]
+        for piece, gradient in pieces:
+            piece.grad = gradient
+        of_pieces = [{**group, "params": [piece]} for group, piece in zip(groups, self.pieces, strict=False)]
+        kind: Any = type(optimizers[0])
+        self.own: torch.optim.Optimizer = stepping_alone(kind(of_pieces))
 
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from checkpoints, R state dicts of torch.optim's."""
-        for name in self.moments:
-            rows = [torch.cat([kept[name].flatten() for _, kept in sorted(state["state"].items())]) for state in states]
-            self.kept[name] = torch.stack(rows).to(self.weights.device)
-        if "step" in states[0]["state"].get(0, {}):
-            self.steps = int(states[0]["state"][0]["step"])
+        rows = [_row(state["state"]) for state in states]
+        for p, piece in enumerate(self.pieces):
+            inside = [row for row, (place, _) in zip(rows, self.rows, strict=True) if place == p]
+            for name, value in inside[0].items():
+                of_piece = torch.stack([row[name] for row in inside]).reshape(piece.shape) if value.ndim else value
+                self.own.state[piece][name] = of_piece.to(value.device if name == "step" else piece.device)
 
-    @abstractmethod
-    def step(self, gradients: Tensor, factor: float) -> None:
+    def step(self, factor: float) -> None:
         """Change the weights.
 
         Args:
-            gradients: [R, P]; overwritten.
             factor: of the schedule, on all learning rates.
         """
+        for group, rate in zip(self.own.param_groups, self.base_rates, strict=False):
+            group["lr"] = rate * factor
+        self.own.step()
+
+    def state(self, r: int) -> dict[str, Tensor]:
+        """Return what is kept of a run: a number, or a row of P."""
+        place, row = self.rows[r]
+        kept = self.own.state.get(self.pieces[place], {})
+        return {
+            name: value if row is None or not value.ndim else value[row]
+            for name, value in kept.items()
+            if value is not None
+        }
 
 
-class SGD(Optimizer):
-    """Momentum, dampening, Nesterov and L2 penalty as `torch.optim.SGD` has them."""
-
-    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], weights: Tensor) -> None:
-        """As the base; without momentum there is nothing to keep."""
-        super().__init__(optimizers, weights)
-        self.moments = ("momentum_buffer",) if self.settings["momentum"] else ()  # type: ignore[misc]
-
-    def step(self, gradients: Tensor, factor: float) -> None:
-        """Change the weights."""
-        momentum, dampening = self.settings["momentum"], self.settings["dampening"]
-        gradients.addcmul_(self.weights, self.decays.to(gradients))
-        if momentum:
-            if "momentum_buffer" in self.kept:
-                velocity = self.kept["momentum_buffer"].mul_(momentum).add_(gradients, alpha=1 - dampening)
-            else:
-                velocity = self.kept["momentum_buffer"] = gradients.clone()
-            gradients = gradients.add_(velocity, alpha=momentum) if self.settings["nesterov"] else velocity
-        self.weights.addcmul_(gradients, (self.rates * -factor).to(gradients))
-
-
-class AdamW(Optimizer):
-    """As `torch.optim.AdamW`."""
-
-    moments = ("exp_avg", "exp_avg_sq")
-
-    def step(self, gradients: Tensor, factor: float) -> None:
-        """Change the weights."""
-        beta1, beta2 = self.settings["betas"]
-        for name in self.moments:
-            self.kept.setdefault(name, torch.zeros_like(gradients))
-        self.steps += 1
-        rates = self.rates * factor
-        self.weights.mul_((1 - rates * self.decays).to(gradients))
-        mean = self.kept["exp_avg"].lerp_(gradients, 1 - beta1)
-        square = self.kept["exp_avg_sq"].mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
-        root = square.sqrt().div_((1 - beta2**self.steps) ** 0.5).add_(self.settings["eps"])
-        self.weights.addcmul_(mean.div(root), (rates / (beta1**self.steps - 1)).to(gradients))
-
-
-KINDS: dict[type[torch.optim.Optimizer], type[Optimizer]] = {torch.optim.SGD: SGD, torch.optim.AdamW: AdamW}
+def _row(state: Mapping[int, Mapping[str, Any]]) -> dict[str, Tensor]:
+    """What is kept of each layer, as one row; the count of steps is the same for all."""
+    layers = [kept for _, kept in sorted(state.items())]
+    names = [name for name, value in (layers[0] if layers else {}).items() if value is not None]
+    return {
+        name: torch.cat([kept[name].flatten() for kept in layers]) if name != "step" else layers[0][name].clone()
+        for name in names
+    }

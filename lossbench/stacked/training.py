@@ -17,7 +17,7 @@ from lossbench.build import Experiment
 from lossbench.errors import DivergedError
 from lossbench.stacked.batches import Batch, Batches, stacked_inputs
 from lossbench.stacked.hyperparameters import bind, differing
-from lossbench.stacked.optimizers import KINDS
+from lossbench.stacked.optimizers import Optimizer
 from lossbench.stacked.weights import Weights
 from lossbench.training import Extras, State, Trained, diverged, fingerprint, finish, order_fingerprint
 
@@ -105,7 +105,7 @@ class Stack:
                 experiment.model.load_state_dict(state.model)
         self.weights = Weights([experiment.network for experiment in self.experiments])
         optimizers = [experiment.optimizer for experiment in self.experiments]
-        self.optimizer = KINDS[type(optimizers[0])](optimizers, self.weights.flat)
+        self.optimizer = Optimizer(optimizers, self.weights.flat, self.weights.gradients)
         if self.states[0].model:
             self.optimizer.load([state.optimizer for state in self.states])
         self.hyperparameters = differing(
@@ -169,7 +169,7 @@ class Stack:
             if done == self.steps:
                 norms = gradients.norm(dim=1)
             factor = self.experiments[0].schedule(step, total)
-            self.optimizer.step(gradients, factor)
+            self.optimizer.step(factor)
             if done < self.steps and checkpoints is not None and checkpoints.due():
                 self._note_diverged(self.losses[:, :done].isfinite().all(1).logical_not(), epoch + 1)
                 checkpoints.save(self.brought_up_to_date(done))
@@ -318,12 +318,12 @@ class Stack:
                 self.best_buffers[name.removeprefix("network.")][r] = value
 
     def _optimizer(self, r: int, experiment: Experiment) -> dict[str, Any]:
-        kept = {name: self.weights.split(values[r]) for name, values in self.optimizer.kept.items()}
+        kept = self.optimizer.state(r)
+        layers = {name: self.weights.split(values) for name, values in kept.items() if values.ndim}
         state: dict[int, dict[str, Tensor]] = {}
         for i in range(len(self.weights.shapes) if kept else 0):
             # A counter for each parameter: torch.optim counts each up in place.
-            steps = {"step": torch.tensor(float(self.optimizer.steps))} if self.optimizer.steps else {}
-            state[i] = {**steps, **{name: parts[i] for name, parts in kept.items()}}
+            state[i] = {name: layers[name][i] if values.ndim else values.clone() for name, values in kept.items()}
         return {"state": state, "param_groups": experiment.optimizer.state_dict()["param_groups"]}
 
     def trained(self) -> list[Trained | DivergedError]:

@@ -66,3 +66,9 @@ def test_counts_lie_along_the_class_axis_of_pixels():
     for loss in (balanced_softmax, ldam):
         pixels = loss(logits, targets, class_counts=COUNTS)
         assert pixels.item() == pytest.approx(loss(RANDOM[:4], TARGETS[:4], class_counts=COUNTS).item())
+
+
+def test_what_logits_have_in_common_rounds_no_adjustment():
+    logits, counts, targets = torch.tensor([[1.0, 2.0, 3.0]]) + 1e4, torch.tensor([900, 90, 9]), torch.tensor([0])
+    expected = balanced_softmax(logits.double(), targets, class_counts=counts)
+    assert balanced_softmax(logits, targets, class_counts=counts).item() == pytest.approx(expected.item(), rel=1e-6)

@@ -172,16 +172,17 @@ def test_the_normalisation_of_a_tempered_softmax_is_found_to_the_last_digits(
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_where_p_is_as_good_as_1_the_gradient_is_that_of_what_is_computed(temperature: float) -> None:
-    logits = torch.tensor([[20.0, 0.0, 0.0, 1.0]], requires_grad=True)
-    teacher = torch.tensor([[0.0, 0.0, 0.5]])
+@pytest.mark.parametrize("highest", [20.0, 800.0, 1e4])  # from 745 on, exp(-z) is 0 in float64
+def test_where_p_is_as_good_as_1_the_gradient_is_that_of_what_is_computed(highest: float, temperature: float) -> None:
+    logits = torch.tensor([[highest, 0.0, 0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([[0.0, 0.0, 0.5]], dtype=torch.float64)
     slopes = []
     for learned in (False, True):  # by hand, and by autograd
-        at = torch.tensor(temperature, requires_grad=learned)
+        at = torch.tensor(temperature, dtype=torch.float64, requires_grad=learned)
         loss = incremental_distillation(logits, torch.tensor([0]), teacher_logits=teacher, temperature=at, weight=1.0)
         slopes += torch.autograd.grad(loss, logits)
-    torch.testing.assert_close(slopes[0], slopes[1])
-    torch.testing.assert_close(slopes[0].sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(slopes[0].sum(), torch.zeros((), dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("loss", [distillation, decoupled_distillation])
@@ -263,3 +264,64 @@ def test_a_second_backward_pass_gives_what_the_first_gave(name: str) -> None:
     assert torch.equal(first, second)
     value.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(logits.grad * 3, first)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1e4])
+@pytest.mark.parametrize("temperature", [0.7, 1.5, 3.0])
+def test_where_the_largest_is_all_but_certain_no_digits_are_lost(temperature: float, offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, teacher = 8 * torch.randn(2, 512, 6, generator=generator) + offset
+    targets = torch.randint(6, (512,), generator=generator)
+    slopes = []
+    for dtype in (torch.float32, torch.float64):
+        z = logits.to(dtype).requires_grad_()
+        loss = incremental_distillation(z, targets, teacher_logits=teacher[:, :4].to(dtype), temperature=temperature)
+        slopes += torch.autograd.grad(loss, z)
+    found, expected = slopes
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=float(2e-6 * expected.abs().max()))
+
+
+def test_what_a_certain_mistake_costs_does_not_depend_on_the_precision() -> None:
+    # p = 1 - e^-30 or so of the first, of which the teacher says nothing: log (1 - p) is about -30, not log 1e-7.
+    logits, teacher, targets = (
+        torch.tensor([[30.0, -10.0, 0.0, 1.0]]),
+        torch.tensor([[0.0, 50.0, 1.0]]),
+        torch.tensor([3]),
+    )
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        z = logits.to(dtype).requires_grad_()
+        loss = incremental_distillation(z, targets, teacher_logits=teacher.to(dtype), temperature=1.0, weight=3.0)
+        found.append((loss, *torch.autograd.grad(loss, z)))
+    for single, double in zip(*found, strict=True):
+        torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-5)
+    # New classes: one, which costs nothing. Old: -log p of the second is 40, -log(1 - p) of the first 30.
+    assert found[1][0].item() == pytest.approx(70, abs=1e-3)
+
+
+@pytest.mark.parametrize("loss", OF_TEACHERS)
+def test_a_large_part_in_common_leaves_the_largest_at_0(loss: str) -> None:
+    logits = torch.full((1, 3), 1e12, requires_grad=True)
+    value = OF_TEACHERS[loss](logits, torch.tensor([1]), torch.full((1, 3), 1e12), temperature=3.0)
+    expected = OF_TEACHERS[loss](torch.zeros(1, 3), torch.tensor([1]), torch.zeros(1, 3), temperature=3.0)
+    torch.testing.assert_close(value, expected)
+    assert torch.autograd.grad(value, logits)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("loss", OF_TEACHERS)
+def test_gradients_in_float64_have_its_digits(loss: str) -> None:
+    logits, targets, teacher = case((5, 3))
+    (slope,) = torch.autograd.grad(OF_TEACHERS[loss](logits, targets, teacher), logits)
+    assert slope.sum(1).abs().max() < 1e-15
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"temperature": 0.05}, {"temperature": 1.0, "correct_probability": 1 - 1e-8}, {"correct_probability": 0.999999}],
+    ids=str,
+)
+def test_a_virtual_teacher_may_be_as_sure_as_one_likes(own: dict[str, float]) -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5, 0.0, 1.0]])
+    single, double = (virtual_teacher(z, torch.tensor([3]), **own) for z in (logits, logits.double()))
+    assert single.isfinite()
+    torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)

@@ -55,3 +55,11 @@ def test_all_ignored_is_zero_with_zero_gradient(loss, over, include_absent):
     value.backward()
     assert value.item() == 0.0
     assert torch.equal(logits.grad, torch.zeros_like(LOGITS))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 0.75, 2.0])
+def test_a_perfect_prediction_costs_nothing(gamma):
+    logits = torch.tensor([[50.0, -50.0], [-50.0, 50.0]], requires_grad=True)
+    loss = focal_tversky(logits, torch.tensor([0, 1]), gamma=gamma)
+    assert loss.item() == 0
+    assert torch.autograd.grad(loss, logits)[0].isfinite().all()

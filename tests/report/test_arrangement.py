@@ -6,6 +6,7 @@ from lossbench.cli import options
 from lossbench.errors import ConfigError, RequestError
 from lossbench.report import render, tabulate
 from lossbench.report.layout import lines
+from lossbench.report.terminal import terminal
 
 
 @pytest.fixture
@@ -84,6 +85,28 @@ def test_columns_go_across_and_what_goes_with_them_is_no_column_but_a_note(grid)
     assert [[row.config["dataset.name"] for row in line.rows] for line in found] == [["digits", "wine"]] * 3
     assert {"digits: dataset.shift=2.", "wine: dataset.shift=0."} <= set(table.notes)
     assert not any("dataset.shift" in note for note in tabulate(grid).notes)
+
+
+def test_what_goes_across_names_its_setting_and_a_loss_or_a_data_set_itself(run, frame):
+    runs = [
+        run("focal", loss__gamma=gamma, loss__class_weights=weights, optimizer__name=rule)
+        for gamma, rule in ((0, "sgd"), (2, "adam"))
+        for weights in (None, "inverse")
+    ]
+    table = tabulate(frame(*runs), across=["gamma"], metrics=["accuracy"], calibrations=["raw"])
+    assert "γ=0 ────" in render(table, "table")
+    assert "| γ=0: accuracy ↑ | γ=2: accuracy ↑ |" in render(table, "markdown")
+    assert r"{$\gamma$=0} & \multicolumn{1}{c}{$\gamma$=2}" in render(table, "latex")
+    assert {"γ=0: optimizer.name=sgd.", "γ=2: optimizer.name=adam."} <= set(table.notes)
+    weighted = tabulate(frame(*runs), across=["class_weights"], metrics=["accuracy"], calibrations=["raw"])
+    assert "class_weights=null: accuracy ↑" in render(weighted, "markdown")
+
+
+def test_columns_are_as_wide_as_what_goes_across_them_where_the_terminal_is(run, frame):
+    runs = [run(batch_size=size) for size in (32, 64)]
+    table = tabulate(frame(*runs), across=["batch_size"], rows=["loss"], metrics=["accuracy"], calibrations=["raw"])
+    assert "batch_size=32   batch_size=64" in terminal(table, 60)
+    assert "32 ───────  64 ───────" in terminal(table, 40)
 
 
 def test_a_place_without_a_run_is_empty(run, frame):

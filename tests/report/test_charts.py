@@ -129,6 +129,8 @@ def test_a_long_name_above_a_picture_is_wrapped_and_whole() -> None:
     assert labels.wrapped("dice_cross_entropy", 60) == ["dice_cross_", "entropy"]
     assert labels.wrapped("label_smoothing ε=0.1", 40) == ["label_", "smoothing", "ε=0.1"]
     assert labels.wrapped("truth", 60) == ["truth"]
+    # Between words where that is enough, though the first half of the last one would fit beside the first.
+    assert labels.wrapped("focal class_weights=null", 65) == ["focal", "class_weights=null"]
     assert "".join(labels.wrapped("x" * 40, 30)) == "x" * 40
     assert labels.wrapped("", 30) == [""]
     named = [{**row, "column": "dice_cross_entropy"} if row["column"] == "truth" else row for row in PICTURES]
@@ -154,6 +156,25 @@ def test_rows_put_in_later_have_a_legend_of_their_own_names() -> None:
     swapped = json.loads(json.dumps(drawing.shared_data(spec)))
     swapped["datasets"]["bins"] = BINS
     assert "b (ECE 0.400)" in texts(drawing.draw(swapped, ".svg").decode())
+
+
+def symbols(picture: str) -> list[str]:
+    """How the legends of a picture draw their symbols: outline and dash, without where they stand."""
+    legend = picture[picture.index("mark-symbol role-legend-symbol") :]
+    found = re.findall(r'<path transform="[^"]*" (d="[^"]*")([^>]*)>', legend)
+    return [" ".join([outline, *re.findall(r'stroke-dasharray="[^"]*"', rest)]) for outline, rest in found]
+
+
+def test_the_legend_of_rows_put_in_later_tells_them_apart_without_their_colours() -> None:
+    three = [{**row, "series": name} for name in "cab" for row in EPOCHS]
+    for name, chart, rows in (
+        ("bins", charts.reliability([{**BINS[0], "series": ""}], swapped=True), BINS),
+        ("epochs", charts.training([{**EPOCHS[0], "series": ""}], swapped=True), three),
+    ):
+        spec = drawing.shared_data(json.loads(json.dumps(chart.to_dict())))
+        spec["datasets"][name] = rows
+        drawn = symbols(drawing.draw({**spec, "config": theme()}, ".svg").decode())
+        assert len(drawn) == len(set(drawn)) == len({row["series"] for row in rows})
 
 
 def test_numbers_stand_in_a_matrix_where_they_fit() -> None:
@@ -277,6 +298,30 @@ def test_a_figure_is_as_wide_as_the_paper(width: str, inches: float) -> None:
     box = re.search(rb"MediaBox ?\[0 0 ([\d.]+)", pdf)
     assert box is not None
     assert float(box[1]) == pytest.approx(inches * 72, abs=1.5)
+
+
+@pytest.mark.parametrize(("width", "inches"), [("column", 3.25), ("page", 6.75)])
+@pytest.mark.parametrize("kind", ["reliability", "confidence", "confusion"])
+def test_long_names_of_plots_are_broken_between_words_and_make_no_figure_wider(
+    kind: str, width: str, inches: float
+) -> None:
+    names = [f"class_weighted ε={i} class_weights=inverse" for i in range(4)]
+    draw, rows = {
+        "reliability": (charts.reliability, [BINS[0]]),
+        "confidence": (example_charts.confidence, OUTCOMES),
+        "confusion": (example_charts.confusion, CELLS),
+    }[kind]
+    of_all = [{**row, "series": name} for name in names for row in rows]
+    figure = Figure(lambda **given: draw(of_all, **given), "", 4, {"column": 2, "page": 4})
+    spec = drawing.specification(figure, width)
+    picture = drawing.draw(spec, ".svg").decode()
+    match = re.search(r'<svg[^>]* width="([\d.]+)pt"', picture)
+    assert match is not None
+    assert float(match[1]) == pytest.approx(inches * 72, abs=1.5)
+    words = re.findall(r"<tspan[^>]*>([^<]*)</tspan>", picture)
+    assert words == [line for i in range(4) for line in (f"class_weighted ε={i}", "class_weights=inverse")]
+    plot = spec["concat"][0]
+    assert plot.get("width", plot.get("vconcat", [{}])[0].get("width")) > 75  # of 117 or 121 with axis and gap
 
 
 def test_a_figure_has_words_above_it_only_where_asked() -> None:

@@ -378,6 +378,26 @@ def test_what_all_rows_share_and_is_not_the_default_is_noted(run, frame):
     assert not any(note.startswith("Other") for note in tabulate(frame(run(), run("focal"))).notes)
 
 
+def test_what_the_rows_of_one_model_or_data_set_share_and_others_lack_is_noted(run, frame):
+    # the defaults: gaussians lie 2.0 apart; the mlp has hidden=[128], the cnn width=16
+    of = [("digits", "mlp", {"model__hidden": "[16]"}), ("digits", "cnn", {"model__width": 16})]
+    of += [("gaussians", "mlp", {"model__hidden": "[16]", "dataset__separation": 5})]
+    runs = [
+        run(loss, dataset__name=data, model__name=model, **settings) for loss in "ab" for data, model, settings in of
+    ]
+    notes = tabulate(frame(*runs)).notes
+    assert {"gaussians: separation=5.", "mlp: hidden=[16]."} <= set(notes)
+    assert not any(note.startswith(("cnn:", "digits:", "Other")) for note in notes)
+    shown = tabulate(frame(*runs), rows=["dataset", "model", "loss", "hidden"]).notes
+    assert not any(note.startswith("mlp:") for note in shown)
+
+
+def test_what_goes_with_a_data_set_that_goes_across_is_said_once(run, frame):
+    runs = [run(loss, dataset__name=d, dataset__mixup=m) for loss in "ab" for d, m in (("digits", 0.2), ("wine", 0))]
+    (note,) = [note for note in tabulate(frame(*runs), across=["dataset"]).notes if note.startswith("digits:")]
+    assert note == "digits: dataset.mixup=0.2."
+
+
 def test_a_data_set_of_ones_own_has_no_defaults_to_differ_from(run, frame):
     rows = [run(loss, dataset__name="mine", dataset__mixup=0.2) for loss in "ab"]
     assert not any(note.startswith("Other") for note in tabulate(frame(*rows)).notes)
