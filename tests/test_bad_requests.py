@@ -204,7 +204,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         )  # fmt: skip
     Store(folder / "results").frame()
-    logits, targets = np.eye(4, 3), np.arange(4) % 3
+    logits, targets = 2 * np.eye(4, 3), np.arange(4) % 3
     np.savez(folder / "good.npz", logits=logits, targets=targets)
     np.savez(folder / "nan.npz", logits=logits * np.nan, targets=targets)
     np.savez(folder / "short.npz", logits=logits, targets=targets[:2])

@@ -132,7 +132,7 @@ def _table(
 
 def _readable(frame: pd.DataFrame, request: Request, store: Store) -> tuple[pd.DataFrame, list[str]]:
     """Leave out the runs that lack the file which this kind of figure is drawn from, unless all do."""
-    if request.kind not in DRAWN_FROM:
+    if request.kind not in DRAWN_FROM or frame.empty:
         return frame, []
     lacking: dict[str, str] = {}
     for run_id in frame["run"].unique():

@@ -47,11 +47,15 @@ class Optimizer:
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from checkpoints, R state dicts of torch.optim's."""
         rows = [_row(state["state"]) for state in states]
+        of_pieces: dict[int, dict[str, Tensor]] = {}
         for p, piece in enumerate(self.pieces):
             inside = [row for row, (place, _) in zip(rows, self.rows, strict=True) if place == p]
-            for name, value in inside[0].items():
-                of_piece = torch.stack([row[name] for row in inside]).reshape(piece.shape) if value.ndim else value
-                self.own.state[piece][name] = of_piece.to(value.device if name == "step" else piece.device)
+            of_pieces[p] = {
+                name: torch.stack([row[name] for row in inside]).reshape(piece.shape) if value.ndim else value
+                for name, value in inside[0].items()
+            }
+        # Which puts each where torch wants it: a count of steps lies on a GPU or not.
+        self.own.load_state_dict({"state": of_pieces, "param_groups": self.own.state_dict()["param_groups"]})
 
     def step(self, factor: float) -> None:
         """Change the weights.
