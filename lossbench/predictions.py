@@ -25,7 +25,8 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]  # test_logits, test_targets and mos
 SOFTMAX = {"name": "softmax"}  # the link of a file, which does not say
 IGNORE_INDEX = -100
 TARGET, SPLIT = "target", "split"  # columns of a table; all others are logits
-ROUNDED = 0.005  # a probability of two digits, of each class and in the same direction
+OFF = 0.005  # by how much probabilities of many digits, in half precision say, may add up to another sum than 1
+FEW_DIGITS = (1, 2, 3, 4)  # of probabilities that were rounded, with which the sum is off by more
 NUMBERING = ("id", "idx", "index", "row")  # what a column is called that numbers the rows
 
 
@@ -103,11 +104,20 @@ def of_file(path: Path) -> Arrays:
 def _whole_of_shares(logits: NDArray[Any]) -> int:
     """Return 1 of what seem to be probabilities, 100 of per cent, else 0. They may be rounded, and a row be odd."""
     for whole in (1, 100) if len(logits) else ():
-        off = np.abs(logits.sum(axis=1) / whole - 1)
-        tolerance = min(max(ROUNDED * logits.shape[1] / whole, 0.02), 0.5)
-        if (logits >= 0).all() and (logits <= whole).all() and np.median(off) < tolerance:
+        shares = logits / whole
+        off = np.abs(shares.sum(axis=1) - 1)
+        if np.mean((shares >= 0).all(axis=1) & (off <= _rounding_of_sums(shares))) > 0.5:
             return whole
     return 0
+
+
+def _rounding_of_sums(shares: NDArray[Any]) -> float:
+    """Return by how much a sum of shares may be off 1, for as many digits as they have."""
+    for digits in FEW_DIGITS:
+        places = shares * 10**digits
+        if np.mean(np.abs(places - np.round(places)) < 0.01) > 0.9:
+            return float(np.clip(shares.shape[1] * 0.5 / 10**digits, OFF, 0.5))  # all in the same direction
+    return OFF
 
 
 def _of_npz(path: Path) -> Arrays:

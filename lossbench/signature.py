@@ -82,7 +82,9 @@ def check(function: Callable[..., Any], values: Mapping[str, Any], where: str, g
 def _check_value(value: Any, hint: Any, path: str) -> None:
     if not _has_type(value, hint):
         meant = did_you_mean(value, _words(hint)) if isinstance(value, str) else ""
-        raise ConfigError(f"{path} must be {_describe(hint)}; got {value!r}{meant if 'mean' in meant else ''}")
+        raise ConfigError(
+            f"{path} must be {_describe(hint)}; got {value!r}{meant if meant.startswith('; did') else ''}"
+        )
     interval = _violated(value, hint)
     if interval is not None:
         raise ConfigError(f"{path} must lie in {interval}; got {value}")

@@ -20,6 +20,7 @@ CONFIDENCE = 0.95  # of intervals
 SIGNIFICANCE = 0.05  # of p-values, after correction
 MIN_PAIRS = 3  # two differences always have a t, and it says next to nothing
 DIGITS = 12  # of the largest value are looked at: 0.9 - 0.8 and 0.8 - 0.7 are the same difference
+MOST_PLACES = 300  # of 10**places, which is infinite from 309 on
 
 Array = NDArray[np.float64]
 
@@ -112,8 +113,9 @@ def compare(values: ArrayLike, baseline: ArrayLike) -> Comparison:
     Returns:
         The n pairs left, their mean difference with its 95 % interval, p of the paired t-test, p of the Wilcoxon test
         and d_z. No interval and no d_z below two pairs, no p below MIN_PAIRS, nothing but the difference where a value
-        is infinite. Where no pair differs, p = 1 and d_z = 0; where all differ by the same amount, that has no spread
-        to be judged by: no p and no d_z.
+        is infinite. Where no pair differs in a digit that the largest value has, p = 1 and d_z = 0, and the Wilcoxon
+        test looks at each pair's own digits; where all differ by the same amount, that has no spread to be judged by:
+        no p and no d_z.
 
     Raises:
         ShapeError: if the two are not of one length.
@@ -280,7 +282,7 @@ def friedman(badness: ArrayLike) -> Ranks:
     if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < 3:
         raise ShapeError(f"ranks need two data sets and three treatments, [N ≥ 2, k ≥ 3]; got {list(table.shape)}")
     n, k = table.shape
-    table = _rounded(table, np.median(np.abs(table), axis=1))  # an exploded loss must not round the others
+    table = _rounded(table, np.abs(table))  # each by its own size: an exploded loss must not round the others
     differ = np.ptp(table, axis=1).any()
     p = float(stats.friedmanchisquare(*table.T).pvalue) if differ else 1.0
     q = float(stats.studentized_range.ppf(1 - SIGNIFICANCE, k, math.inf)) / math.sqrt(2)
@@ -304,9 +306,9 @@ def _differences(values: Array, baseline: Array) -> Array:
 
 
 def _rounded(values: Array, scale: ArrayLike) -> Array:
-    """Without the last digits, in which equal numbers may differ; `scale` is one number, or one for each row."""
+    """Without the last digits, in which equal numbers may differ; `scale` is one number, one a row, or one a value."""
     with np.errstate(divide="ignore"):
-        places = np.asarray(DIGITS - np.ceil(np.log10(scale)))
+        places = np.minimum(DIGITS - np.ceil(np.log10(scale)), MOST_PLACES)
     rounded = values.copy()
     for digits in np.unique(places[np.isfinite(places)]):
         rows = places == digits

@@ -216,10 +216,26 @@ def test_a_value_typed_twice_is_one_run(lossbench: Lossbench) -> None:
 
 
 def test_of_a_key_given_twice_the_last_counts_and_the_other_is_named(lossbench: Lossbench) -> None:
-    done = lossbench("train", *FAST, "loss=focal", "loss=dice", "seed=1", "seed=1")
-    assert "loss is given twice: dice counts, focal does not (loss=focal,dice trains both)" in done.stderr
-    assert "seed is given twice" not in done.stderr
+    done = lossbench("train", *FAST, "loss=focal", "loss=dice", "seed=1", "seed=1", "epochs=3", "epochs=1")
+    assert "loss is given more than once: dice counts, focal does not (loss=focal,dice trains each)" in done.stderr
+    assert "epochs is given more than once: 1 counts, 2 and 3 do not (epochs=2,3,1 trains each)" in done.stderr
+    assert "seed is given" not in done.stderr
     assert done.stdout.count("linear-dice-") == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "turns"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_that_wait_soon_sleep_unless_somebody_said_otherwise(
+    lossbench: Lossbench, monkeypatch: pytest.MonkeyPatch, named: dict[str, str], turns: str | None
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    lossbench("--version")
+    assert os.environ.get("GOMP_SPINCOUNT") == turns
 
 
 def test_a_teacher_that_fails_fails_its_students_by_name(lossbench: Lossbench, tmp_path: Path) -> None:

@@ -195,6 +195,9 @@ def test_a_run_without_what_a_figure_is_drawn_from_is_left_out_and_named(
     answer = lossbench("plot", kind, "-o", "a.svg")
     assert answer.returncode == 0
     assert f"skipped {Path('results/runs') / first.name / file} is missing" in answer.stderr
+    assert "skipped" not in lossbench("plot", kind, "--where", "seed=1", "-o", "a.svg").stderr
+    of_none = lossbench("plot", kind, "--where", "seed=0", "-o", "b.svg")
+    assert (of_none.returncode, f"{file} is missing" in of_none.stderr) == (2, True)
     (second / file).unlink()
     alone = lossbench("plot", kind, "-o", "b.svg")
     assert alone.returncode == 2

@@ -182,3 +182,22 @@ def test_probabilities_are_refused_however_they_were_rounded(
         predictions.of_file(npz(tmp_path, logits=(whole * probs).round(digits), targets=targets))
     for real in (logits, np.log(probs.clip(1e-9)), np.maximum(logits, 0)):
         assert len(predictions.of_file(npz(tmp_path, logits=real, targets=targets))["test_logits"]) == 500
+
+
+@pytest.mark.parametrize("odd", [[1.0000001, 0, 0], [200, 0, 0], [-1, -1, -1], [0.5, 0.5 + 1e-9, -1e-9]])
+def test_an_odd_row_makes_no_logits_of_probabilities(tmp_path: Path, odd: list[float]) -> None:
+    probs = np.random.default_rng(0).dirichlet([1, 1, 1], 99)
+    for whole in (1, 100):
+        with pytest.raises(DataError, match=f"rows sum to {whole} "):
+            predictions.of_file(npz(tmp_path, logits=whole * np.vstack([odd, probs]), targets=np.arange(100) % 3))
+
+
+def test_small_logits_whose_sums_are_about_1_are_logits(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for logits in (
+        generator.uniform(0, 0.02, (500, 100)),
+        np.maximum(generator.normal(0, 0.0025, (100, 1000)), 0),
+        generator.normal(0.1, 0.01, (500, 10)),  # cosines
+    ):
+        targets = np.arange(len(logits)) % 10
+        assert len(predictions.of_file(npz(tmp_path, logits=logits, targets=targets))["test_logits"]) == len(logits)

@@ -198,9 +198,10 @@ class Stop:
 
 # 127 training examples are 8 batches of 16: 4 looks are within the first epoch, 8 at its end, 12 in the second.
 @pytest.mark.parametrize("looks", [4, 8, 12])
+@pytest.mark.parametrize("swept", ["loss.epsilon=0,0.2", "optimizer.learning_rate=0.01,0.02"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_interrupted_between_any_two_steps_they_go_on_stacked_or_alone(looks: int, optimizer: str) -> None:
-    configs = compose_all(*WINE, "epochs=3", f"optimizer={optimizer}", "loss=label_smoothing", "loss.epsilon=0,0.2")
+def test_interrupted_between_any_two_steps_they_go_on_stacked_or_alone(looks: int, optimizer: str, swept: str) -> None:
+    configs = compose_all(*WINE, "epochs=3", f"optimizer={optimizer}", "loss=label_smoothing", swept)
     whole = stacked(configs)
     stop = Stop(looks)
     with pytest.raises(KeyboardInterrupt):

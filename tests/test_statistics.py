@@ -331,6 +331,8 @@ def test_an_exploded_value_rounds_no_other_dataset_and_no_other_pair():
     table = [[1e10, 2e10, 3e10], [0.1230, 0.1234, 0.1239], [0.21, 0.2104, 0.2107]]
     assert statistics.friedman(table).average.tolist() == [1, 2, 3]
     assert statistics.friedman([[0.1, 0.2, 1e13], [0.1, 0.2, 0.3]]).average.tolist() == [1, 2, 3]
+    half = [[0.1, 0.2, 1e13, 2e13], [0, 3e-10, 0.3, 0.1 + 0.2], [1e-305, 2e-300, 3e-300, 4e-300]]
+    assert statistics.friedman(half).average.tolist() == [1, 2, pytest.approx(3 + 0.5 / 3), pytest.approx(4 - 0.5 / 3)]
     # All six are larger: of the 64 ways to put the signs two are as far out.
     ours, theirs = [1e9, 0.5, 0.6001, 0.7, 0.8, 0.95], [0, 0.4999, 0.6, 0.6998, 0.7997, 0.9494]
     assert statistics.compare(ours, theirs).p_wilcoxon == pytest.approx(2 / 64)

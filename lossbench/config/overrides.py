@@ -47,12 +47,17 @@ def translated(override: Override, swept: set[str]) -> str:
 
 def given_twice(overrides: Iterable[str]) -> Iterator[str]:
     """Yield a sentence for each value that counts no more, since another follows for the same key."""
-    typed: dict[str, str] = {}
+    typed: dict[str, dict[str, None]] = {}  # values in order, one that comes again as the last
     for override in overrides:
-        key, _, value = override.partition("=")
-        if (before := typed.get(key, value)) != value:
-            yield f"{key} is given twice: {value} counts, {before} does not ({key}={before},{value} trains both)"
-        typed[key] = value
+        key, _, value = override.removeprefix("+").removeprefix("+").partition("=")
+        values = typed.setdefault(key, {})
+        values.pop(value, None)
+        values[value] = None
+    for key, values in typed.items():
+        if len(values) > 1:
+            *others, last = values
+            lost = f"{' and '.join(others)} {'does' if len(others) == 1 else 'do'} not"
+            yield f"{key} is given more than once: {last} counts, {lost} ({key}={','.join(values)} trains each)"
 
 
 def is_plain(override: Override) -> bool:

@@ -16,6 +16,7 @@ PROPERTIES: Sequence[Property] = (
     finite.finite_scalar,
     finite.single_precision,
     finite.extreme_logits,
+    finite.nan_shows,
     finite.one_class_present,
     finite.one_example,
     finite.many_classes,

@@ -50,6 +50,17 @@ def extreme_logits(subject: Subject) -> Outcome:
     return holds()
 
 
+def nan_shows(subject: Subject) -> Outcome:
+    """The loss is not finite where a logit is nan: a training that has diverged ends."""
+    for batch in subject.batches():
+        logits = batch.logits.clone()
+        logits[0, -1] = torch.nan
+        result = value(subject.loss(), replace(batch, logits=logits))
+        if result.isfinite():
+            return fails(f"{result.item():.6g}")
+    return holds()
+
+
 def one_class_present(subject: Subject) -> Outcome:
     """Loss and gradient are finite where all targets are of one class."""
     for batch in subject.batches():

@@ -12,8 +12,15 @@ from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.parts import in_parts
-from lossbench.losses.targets import as_probabilities, at_least_float32, is_labelled, mean_over_labelled, with_any_label
+from lossbench.losses.parts import in_parts, of_as_many
+from lossbench.losses.targets import (
+    add_at,
+    as_probabilities,
+    at_least_float32,
+    is_labelled,
+    mean_over_labelled,
+    with_any_label,
+)
 
 
 @link("sigmoid")
@@ -97,9 +104,10 @@ def _binary_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     # -log(1 - σ(z)) = max(z, 0) + log(1 + exp(-|z|)): torch's own softplus and logsigmoid take longer.
     above = F.relu(logits)
     powers = torch.sub(logits, above, alpha=2).exp_()  # exp(-|z|)
-    others, powers = (values.scatter_add_(1, labels, -values.gather(1, labels)) for values in (above, powers))
+    others, powers = (add_at(values, labels, -values.gather(1, labels)) for values in (above, powers))
     label = logits.gather(1, labels)
-    return -F.logsigmoid(label).squeeze(1), others.sum(1) + _log_product(powers), label.squeeze(1), logits.sum(1)
+    no = others.sum(1) + _log_product(powers)
+    return of_as_many(-F.logsigmoid(label).squeeze(1), no, label.squeeze(1), logits.sum(1))
 
 
 def _log_product(powers: Tensor) -> Tensor:
@@ -119,4 +127,4 @@ def _of_logits(
     of_yes, of_no, of_label, of_total = (gradient.unsqueeze(1) for gradient in (of_yes, of_no, of_label, of_total))
     label = torch.sigmoid(logits.gather(1, labels))
     gradient = (torch.sigmoid(logits) * of_no).add_(of_total)
-    return (gradient.scatter_add_(1, labels, of_label - of_no * label - of_yes * (1 - label)),)
+    return (add_at(gradient, labels, of_label - of_no * label - of_yes * (1 - label)),)

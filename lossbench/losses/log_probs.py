@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lossbench.losses.parts import of_as_many
 from lossbench.losses.targets import with_any_label
 
 
@@ -75,7 +76,7 @@ class _LogProbs(torch.autograd.Function):
         else:
             target = fall.gather(1, targets).squeeze(1) + highest
         total = fall.sum(1) + num_classes * highest
-        return target, total, highest, probs
+        return of_as_many(target, total, highest, probs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -25,7 +25,7 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
     """
     like: Tensor = inputs[0]
     positions = max(1, PART * torch.get_num_threads() * len(like) // max(like.numel(), 1))
-    if len(like) < 2 * positions or like.device.type != "cpu" or torch.is_grad_enabled() or not _has_memory(like):
+    if len(like) < 2 * positions or like.device.type != "cpu" or torch.is_grad_enabled() or not has_memory(like):
         return compute(*inputs)
     whole: list[Tensor] = []
     for start in range(0, len(like), positions):
@@ -74,7 +74,7 @@ class _WithGradient(torch.autograd.Function):
         ctx.mark_non_differentiable(derivative)
         # The first backward pass, mostly the only one, takes the derivative and turns it into the gradient: a new
         # tensor of this size costs as much as three passes over it. What `torch.func` computes with must be saved.
-        ctx.derivative = derivative if _has_memory(derivative) else None
+        ctx.derivative = derivative if has_memory(derivative) else None
         ctx.save_for_backward(*tensors, *([] if ctx.derivative is derivative else [derivative]))
 
     @staticmethod
@@ -96,11 +96,26 @@ class _WithGradient(torch.autograd.Function):
         return None, gradient, *(None for _ in ctx.others)
 
 
+def of_as_many(like: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Return what a `torch.autograd.Function` gives, all of it for each model of `torch.func.vmap` where one of it is.
+
+    Of what is one for all models the gradient is summed over the models, and then it would be counted for each.
+
+    Args:
+        like: per position, [N] or [N, H, W]: what is of several models where anything is.
+        others: per position, or per position and class.
+    """
+    if has_memory(like):
+        return like, *others
+    nothing = torch.zeros_like(like)
+    return like, *(other + (nothing if other.ndim == like.ndim else nothing.unsqueeze(1)) for other in others)
+
+
 def _by_position(values: Any, positions: int) -> bool:
     return isinstance(values, Tensor) and values.ndim > 0 and len(values) == positions
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def has_memory(tensor: Tensor) -> bool:
     """Say whether it is a tensor of numbers, and not one that `torch.func` puts in the place of such."""
     try:
         tensor.untyped_storage()

@@ -83,8 +83,8 @@ def confidence_penalty(
     Source: Pereyra et al. 2017, "Regularizing Neural Networks by Penalizing Confident Output Distributions", eq. 3.
     """
     check_shapes(logits, targets)
-    goal = with_any_label(targets, ignore_index)
-    losses = with_gradient(_less_entropy, at_least_float32(logits), goal, beta)
+    logits = at_least_float32(logits)
+    losses = with_gradient(_less_entropy, logits, _goal(targets, logits, ignore_index), beta)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 
 
@@ -131,8 +131,8 @@ def margin_smoothing(
     averages, and the paper's α belongs to the average.
     """
     check_shapes(logits, targets)
-    goal = with_any_label(targets, ignore_index)
-    losses = with_gradient(_within_margin, at_least_float32(logits), goal, alpha, margin)
+    logits = at_least_float32(logits)
+    losses = with_gradient(_within_margin, logits, _goal(targets, logits, ignore_index), alpha, margin)
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
 
 
@@ -186,6 +186,11 @@ def max_suppression(
     # Differences of logits are differences of log-probabilities, and these are at hand.
     losses = alpha * (log_p.highest - log_p.total / logits.shape[1]) - log_p.target
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+
+
+def _goal(targets: Tensor, logits: Tensor, ignore_index: int) -> Tensor:
+    """Return labels, any where there is none, or probabilities of the logits' type."""
+    return targets.to(logits) if targets.is_floating_point() else with_any_label(targets, ignore_index)
 
 
 def _weight(targets: Tensor, softmax: Softmax) -> Tensor:

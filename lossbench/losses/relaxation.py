@@ -53,5 +53,5 @@ def label_relaxation(
     log_rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps).log()
     entropy = torch.special.entr(alpha) + torch.special.entr(1 - alpha)
     divergence = -(1 - alpha) * log_p - alpha * log_rest - entropy
-    losses = torch.where(log_p.exp() < 1 - alpha, divergence, 0.0)
+    losses = divergence.masked_fill(log_p.exp() >= 1 - alpha, 0.0)  # which nan is not
     return mean_over_labelled(losses, targets, ignore_index, sample_weights)

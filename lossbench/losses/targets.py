@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lossbench.losses.checks import per_position
+from lossbench.losses.parts import has_memory
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -142,7 +143,7 @@ def subtract_target(values: Tensor, targets: Tensor, ignore_index: int, amount: 
 
 
 def add_at(values: Tensor, indices: Tensor, added: Tensor) -> Tensor:
-    """Add a number per position to the value of one class each, in place: the values are not to be read again.
+    """Add a number per position to the value of one class each, perhaps in place: the values are not to be read again.
 
     Args:
         values: [N, K] or [N, K, H, W].
@@ -152,7 +153,9 @@ def add_at(values: Tensor, indices: Tensor, added: Tensor) -> Tensor:
     Returns:
         The values.
     """
-    return values.scatter_add_(1, indices, added + torch.zeros_like(values[:, :1]))  # vmap wants all of it stacked
+    if has_memory(indices):
+        return values.scatter_add_(1, indices, added + torch.zeros_like(values[:, :1]))
+    return values.scatter_add(1, indices, added + torch.zeros_like(indices, dtype=values.dtype))  # of several models
 
 
 def sum_of_squares(values: Tensor) -> Tensor:

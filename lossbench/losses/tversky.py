@@ -98,8 +98,8 @@ def focal_tversky(
     """
     losses, counted = _by_class(logits, targets, alpha, beta, over, smooth, include_absent, ignore_index)
     # At 0 the gradient of a power below 1 is infinite, and rounding can go below 0: nothing is left to learn there.
-    is_positive = losses > 0
-    return weighted_mean((losses.where(is_positive, 1.0) ** gamma).where(is_positive, 0.0), counted)
+    is_zero = losses <= 0  # which nan is not
+    return weighted_mean((losses.masked_fill(is_zero, 1.0) ** gamma).masked_fill(is_zero, 0.0), counted)
 
 
 def _by_class(

@@ -64,7 +64,8 @@ def mark_best(rows: Sequence[Row], shown: Sequence[MetricColumn]) -> tuple[list[
                 if place in best:
                     cells[i][j] = replace(cells[i][j], best=True)
                 elif math.isnan(relation):
-                    cells[i][j] = replace(cells[i][j], untested=_why_untested(table[place], int(shared[place])))
+                    with_a_best = table[place, has[best].any(axis=0)]
+                    cells[i][j] = replace(cells[i][j], untested=_why_untested(with_a_best, int(shared[place])))
                 else:
                     any_tested = True
                     cells[i][j] = replace(cells[i][j], tied=bool(relation == 0), better_where_shared=bool(relation < 0))

@@ -15,7 +15,7 @@ import pandas as pd
 from lossbench import predictions
 from lossbench.errors import ConfigError, RequestError, StoreError, check_names
 from lossbench.report import charts, example_charts, pictures, series, trends
-from lossbench.report.grouping import DEFAULT_CALIBRATIONS, tabulate
+from lossbench.report.grouping import DEFAULT_CALIBRATIONS, meeting, tabulate
 from lossbench.report.notation import heading, title
 from lossbench.report.scatter_chart import scatter
 from lossbench.report.series import Series
@@ -131,16 +131,17 @@ def _table(
 
 
 def _readable(frame: pd.DataFrame, request: Request, store: Store) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out the runs that lack the file which this kind of figure is drawn from, unless all do."""
+    """Leave out those of the runs asked for that lack the file which the figure is drawn from, unless all do."""
     if request.kind not in DRAWN_FROM or frame.empty:
         return frame, []
     lacking: dict[str, str] = {}
-    for run_id in frame["run"].unique():
+    asked = meeting(frame, request.where)
+    for run_id in sorted(asked):
         try:
             store.check_there(run_id, DRAWN_FROM[request.kind])
         except StoreError as error:
             lacking[run_id] = f"skipped {error}"
-    if len(lacking) == frame["run"].nunique():
+    if len(lacking) == len(asked):
         return frame, []
     return frame[~frame["run"].isin([*lacking])], [*lacking.values()]
 

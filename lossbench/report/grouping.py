@@ -101,9 +101,9 @@ def tabulate(
         raise RequestError(_no_runs(store))
     check_names("no spread named", [spread], SPREADS)
     shown = _metric_columns(metrics, calibrations, ranks, frame.columns)
-    keys = [key for key in map(str, frame.columns) if compared(key)]
+    keys = _compared_keys(frame)
     frame, left_out = with_added(frame, keys)
-    filterable = [*keys, "seed", "run", *(key for key in map(str, frame.columns) if key.startswith(PREFIX))]
+    filterable = _filterable(frame)
     chosen = with_families(selection.select(frame, where, filterable))
     if select is not None:
         measured_with(chosen, [select])  # before it chooses among them
@@ -190,6 +190,29 @@ def _at_the_bound(chosen: pd.DataFrame, shown: Sequence[MetricColumn]) -> list[s
         for end, count in ends.items()
         if count
     ]
+
+
+def meeting(frame: pd.DataFrame, where: Sequence[str]) -> set[str]:
+    """Return the runs that `tabulate` would tabulate.
+
+    Args:
+        frame: a row per run × split × calibration.
+        where: `key=value` each.
+
+    Raises:
+        ConfigError: if a filter is not known.
+        RequestError: if no run is left.
+    """
+    frame, _ = with_added(frame, _compared_keys(frame))
+    return set(selection.select(frame, where, _filterable(frame))["run"])
+
+
+def _compared_keys(frame: pd.DataFrame) -> list[str]:
+    return [key for key in map(str, frame.columns) if compared(key)]
+
+
+def _filterable(frame: pd.DataFrame) -> list[str]:
+    return [*_compared_keys(frame), "seed", "run", *(key for key in map(str, frame.columns) if key.startswith(PREFIX))]
 
 
 def compared(key: str) -> bool:

@@ -45,8 +45,9 @@ def notes(
         said: config keys that another note says.
     """
     first = [*_spread(rows, shown, spread), *tests, *_of_metrics(rows, shown, options)]
-    of_some = _settings_of_a_name(rows, {key for key in rows[0].config if key in keys or key in said})
-    return first + _loss_settings(rows, keys) + _other_settings(rows, keys) + of_some
+    there = {key for key in rows[0].config if key in keys or key in said}
+    of_some = _settings_of_a_name(rows, there)
+    return first + _loss_settings(rows, keys, there) + _other_settings(rows, keys) + of_some
 
 
 def without_metrics(table: Table, kept: Sequence[int]) -> list[str]:
@@ -103,7 +104,7 @@ def comparisons(rows: Sequence[Row], shown: Sequence[MetricColumn], tested: bool
         )
     lacking = {why: sum(any(cell.untested == why for cell in row.cells) for row in rows) for why in UNTESTED}
     of = counted(len(rows), "row")
-    if lacking["pairs"] and not (tested or lacking["spread"]):
+    if lacking["pairs"] and not (tested or lacking["spread"] or lacking["finite"]):
         notes.append(f"Not tested: that takes {MIN_PAIRS} paired runs.")
     else:
         for why in filter(lacking.get, lacking):
@@ -178,10 +179,10 @@ def _settings_of_a_name(rows: Sequence[Row], said: Container[str]) -> list[str]:
     return [f"{name}: {', '.join(texts)}." for name, texts in settings.items()]
 
 
-def _loss_settings(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
-    """Say what a loss was set to where no column does."""
+def _loss_settings(rows: Sequence[Row], keys: Sequence[str], said: Container[str]) -> list[str]:
+    """Say what a loss was set to where no column does, and no other note."""
     taught = ("teacher.model.name", "teacher.loss.name")
-    hidden = [k for k in rows[0].config if (k.startswith("loss.") or k in taught) and k not in {*NAMES, *keys}]
+    hidden = [k for k in rows[0].config if (k.startswith("loss.") or k in taught) and k not in NAMES and k not in said]
     hidden = [key for key in hidden if not key.endswith(("_target_", ".ignore_index"))]
     if any(key.startswith("loss.") and key not in NAMES for key in keys):
         # The columns tell the losses apart; a value that all of them share adds nothing to that.

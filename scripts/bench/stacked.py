@@ -75,8 +75,8 @@ def together(runs: list[dict[str, Any]]) -> Callable[[], None]:
         stack.batches.begin_epoch(0, [None])
         for step in range(STEPS):
             start = step * batch_size % (len(first.train) - batch_size)
-            _, gradients = stack.look(stack.batches.at(start, batch_size, step))
-            stack.optimizer.step(gradients, 1.0)
+            stack.look(stack.batches.at(start, batch_size, step))
+            stack.optimizer.step(1.0)
 
     return go
 

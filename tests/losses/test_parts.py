@@ -25,6 +25,7 @@ from lossbench.losses import (
     logit_norm,
     margin_smoothing,
     max_suppression,
+    mmce,
     virtual_teacher,
 )
 from lossbench.losses import parts as parts_module
@@ -53,6 +54,7 @@ LOSSES: dict[str, tuple[float, Loss]] = {
     "max_suppression": (0.3, lambda z, y, teacher, alpha: max_suppression(z, y, alpha=alpha)),
     "virtual_teacher": (3.0, lambda z, y, teacher, t: virtual_teacher(z, y, temperature=t)),
     "logit_norm": (0.5, lambda z, y, teacher, t: logit_norm(z, y, temperature=t)),
+    "mmce": (2.0, lambda z, y, teacher, weight: mmce(z, y, weight=weight)),
 }
 
 
@@ -119,6 +121,27 @@ def test_stacked_logits_give_what_a_loop_gives(name: str, monkeypatch: pytest.Mo
         return loss(logits, targets, teacher, torch.tensor(number))
 
     torch.testing.assert_close(vmap(value)(both), torch.stack([value(one) for one in both]))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_stacked_labels_alone_give_what_a_loop_gives(name: str) -> None:
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case(SHAPES[0])
+    both = torch.stack([targets, targets.flip(0)])
+    values = vmap(lambda targets: loss(logits, targets, teacher, torch.tensor(number)))(both)
+    expected = torch.stack([loss(logits, one, teacher, torch.tensor(number)) for one in both])
+    torch.testing.assert_close(values, expected)
+    slopes = [torch.autograd.grad(of.sum(), logits)[0] for of in (values, expected)]
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("name", ["confidence_penalty", "margin_smoothing", "max_suppression"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_targets_of_more_digits_than_the_logits_make_no_loss_of_more(name: str, dtype: torch.dtype) -> None:
+    number, loss = LOSSES[name]
+    logits, _, teacher = case(SHAPES[0])
+    value = loss(logits.to(dtype), teacher.softmax(1), teacher, torch.tensor(number))
+    assert value.dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,15 @@ def test_a_note_on_what_is_not_tested_names_the_columns_where_that_is_not_all(ru
     assert note in table.notes
 
 
+def test_an_infinite_row_is_named_beside_one_of_too_few_seeds_and_only_where_the_best_has_that_seed(run, frame):
+    runs = losses(run, a=(1.0, 1.1, 1.2), few=(2.0,), c=(2.0, 2.1, math.inf))
+    table = tabulate(frame(*runs), **NLL)
+    assert [row.cells[0].untested for row in table.rows] == ["", "finite", "pairs"]
+    assert "Not tested: 1 of 3 rows, which are infinite in some run." in table.notes
+    shifted = losses(run, a=(1.0, 1.1, 1.2), c=(2.0, 2.1, 2.2, math.inf))
+    assert [row.cells[0].untested for row in tabulate(frame(*shifted), **NLL).rows] == ["", "spread"]
+
+
 def test_a_row_that_is_worse_by_the_same_in_every_seed_is_not_tested_and_not_marked(run, frame):
     table = tabulate(frame(*losses(run, a=(1.0, 1.1, 1.2), b=(1.2, 1.05, 1.3), far=(3.0, 3.1, 3.2))), **NLL)
     assert tied(table) == [False, True, False]
