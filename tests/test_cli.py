@@ -223,21 +223,6 @@ def test_of_a_key_given_twice_the_last_counts_and_the_other_is_named(lossbench: 
     assert done.stdout.count("linear-dice-") == 1
 
 
-@pytest.mark.parametrize(
-    ("named", "turns"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
-)
-def test_threads_that_wait_soon_sleep_unless_somebody_said_otherwise(
-    lossbench: Lossbench, monkeypatch: pytest.MonkeyPatch, named: dict[str, str], turns: str | None
-) -> None:
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that it is put back
-        monkeypatch.delenv(name)
-    for name, value in named.items():
-        monkeypatch.setenv(name, value)
-    lossbench("--version")
-    assert os.environ.get("GOMP_SPINCOUNT") == turns
-
-
 def test_a_teacher_that_fails_fails_its_students_by_name(lossbench: Lossbench, tmp_path: Path) -> None:
     answer = lossbench("train", *FAST, "loss=distillation", "teacher.optimizer.learning_rate=1e30")
     assert answer.returncode == 1

@@ -100,9 +100,11 @@ def test_every_training_that_a_page_names_can_be_asked_for(
             for overrides in pages.trained(block):
                 with config.session(None) as hydra:
                     plan = hydra.plan(overrides)
-                for run in plan.runs or plan.samples:
-                    checking.check(run)
-                assert plan.runs or plan.samples
+                runs = plan.runs or plan.samples
+                assert runs
+                for run in runs:
+                    if run["seed"] == runs[0]["seed"]:  # those of the other seeds are the same but for it
+                        checking.check(run)
 
 
 @pytest.mark.parametrize("page", ALL)
