@@ -92,6 +92,8 @@ def test_every_training_that_a_page_names_can_be_asked_for(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    with config.session(None):  # Hydra finds the launchers
+        pass
     for launcher in SweepLauncher.__subclasses__():  # theirs ask a cluster, of which there is none
         monkeypatch.setattr(launcher, "check", lambda self, runs, configs: None)
     ran = page in QUICK or page == "README.md"
