@@ -44,7 +44,8 @@ Way = Callable[[], object]
 def composed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Label smoothing as lossbench computes it where examples are weighed."""
     log_p = log_probs(logits, targets, -100, scale=1.0)
-    return mean_over_labelled(smoothed_cross_entropy(log_p, logits, 0.1, None, 1.0), targets, -100, None, None)
+    losses = smoothed_cross_entropy(log_p.target, log_p.total, logits, 0.1, None, 1.0)
+    return mean_over_labelled(losses, targets, -100, None, None)
 
 
 def in_fresh_memory(images: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
