@@ -37,13 +37,6 @@ class SweepLauncher(Launcher):
             ConfigError: for what cannot be.
         """
 
-    def begin(self, runs: int) -> None:  # most need nothing beforehand
-        """Start what takes its time, before torch is imported and all runs are checked.
-
-        Args:
-            runs: how many there will be.
-        """
-
     @abstractmethod
     def train(self, runs: "Sequence[tuple[Config, tuple[str, ...]]]", task: "Task") -> "list[Outcome]":
         """Train runs, each with the overrides that made it."""

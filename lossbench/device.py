@@ -71,6 +71,11 @@ class Device:
     threads: int | None
     channels_last: bool
 
+    @property
+    def most_threads(self) -> int:
+        """CPU threads that a run may take."""
+        return self.threads or _share.threads
+
     def use(self, step_flops: int, one_thread_below: int = ONE_THREAD_FLOPS) -> None:
         """Set torch up for a run: CPU threads and memory, and deterministic algorithms on a GPU.
 
@@ -78,7 +83,7 @@ class Device:
             step_flops: floating-point operations of one forward pass over a batch.
             one_thread_below: from how many on several threads are faster.
         """
-        torch.set_num_threads(self.threads or (1 if step_flops < one_thread_below else _share.threads))
+        torch.set_num_threads(1 if not self.threads and step_flops < one_thread_below else self.most_threads)
         if self.name.startswith("cuda"):
             # Warn only: some kernels have no deterministic twin, and a run on them is better than none.
             torch.use_deterministic_algorithms(True, warn_only=True)

@@ -36,7 +36,6 @@ def train(
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
         display.plan((len(plan.runs or ()) if plan.search is None else plan.search.runs) or None)
-        hydra.begin(plan)
         with _for_good():
             from lossbench import sweep  # torch, which takes seconds to import
 

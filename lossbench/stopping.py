@@ -22,6 +22,8 @@ from lossbench.errors import Terminated
 
 SAME = 0.5  # seconds within which a second signal is the first again: `timeout` sends it to the process and its group
 WORKERS_SAVE_WITHIN = 30.0  # seconds
+WATCH_EVERY = 0.5  # seconds between two looks whether the process that started this one is there
+SAVED_WITHIN = 10.0  # seconds that a process has to save its run when it must end
 
 # With what Python does then if nobody asked for more.
 STOPS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -178,6 +180,41 @@ def remembered_for_good() -> Stop:
         stop = Stop(at_once=False)
         _take(stop)
     return stop
+
+
+@contextmanager
+def later() -> Iterator[None]:
+    """Answer signals at the end of the block: what is copied in it answers none before `remembered_in_a_copy`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def remembered_in_a_copy() -> Stop:
+    """Remember a signal for good, in a copy of the process that was made within `later`."""
+    _take(_raise)  # from what answered them there
+    stop = remembered_for_good()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    return stop
+
+
+def end_with(parent: int) -> None:
+    """Stop training once the process that started this one is gone, however it went: nobody waits for it any more.
+
+    Args:
+        parent: its id.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_EVERY)
+        os.kill(os.getpid(), signal.SIGTERM)  # a run in training is saved first, unless it takes too long
+        time.sleep(SAVED_WITHIN)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def remembered_in_a_job(warning: signal.Signals) -> tuple[Stop, Any]:

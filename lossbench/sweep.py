@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,6 @@ from lossbench.teacher import identified, with_teacher
 
 WATCH_EVERY = 0.5  # seconds between two looks at the results folder while other processes train
 MOST_NAMES = 5  # of runs that cannot be skipped
-SAVED_WITHIN = 10.0  # seconds that a process has to save its run when it must end
 
 
 @dataclass(frozen=True)
@@ -65,17 +63,7 @@ class _Task:
 
 @functools.cache
 def _end_with_parent() -> None:
-    """Stop training once the process that started this one is gone, however it went: nobody waits for it any more."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_EVERY)
-        os.kill(os.getpid(), signal.SIGTERM)  # a run in training is saved first, unless it takes too long
-        time.sleep(SAVED_WITHIN)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
+    stopping.end_with(os.getppid())
 
 
 def train(

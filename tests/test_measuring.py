@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from hydra_plugins.lossbench_stacked import StackedLauncher
 from lossbench import evaluation
 from lossbench.errors import DataError
 from lossbench.launchers import measuring
@@ -124,18 +123,3 @@ def test_on_one_core_or_with_few_runs_there_is_no_other_process(
     asked = [(predictions(seed), SOFTMAX, {}) for seed in range(3)]
     assert text([get() for get in measuring.side_by_side(asked)]) == one_after_another(asked)
     assert measuring._there is None
-
-
-@pytest.mark.parametrize(
-    ("named", "turns"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
-)
-def test_threads_of_a_stack_that_wait_soon_sleep_unless_somebody_said_otherwise(
-    monkeypatch: pytest.MonkeyPatch, named: dict[str, str], turns: str | None
-) -> None:
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that it is put back
-        monkeypatch.delenv(name)
-    for name, value in named.items():
-        monkeypatch.setenv(name, value)
-    StackedLauncher(None).begin(0)
-    assert os.environ.get("GOMP_SPINCOUNT") == turns

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +18,15 @@ import pytest
 from support import Lossbench, compose, read_json
 
 from lossbench import checkpoints, config, run
-from lossbench.launchers import stacked
+from lossbench.launchers import part, stacked
 from lossbench.progress import Silent
 from lossbench.stacked import training
 from lossbench.store import Store
 
 STACKED = "hydra/launcher=stacked"
 QUICK = ("dataset=wine", "model=mlp", "model.hidden=[8]", "batch_size=32", "epochs=2", "device=cpu", "device.threads=1")
+TWO = "device.threads=2"
+EIGHT = ("loss=label_smoothing", "loss.epsilon=0,0.2", "seed=range(4)")
 FOUR = ("loss=label_smoothing", "loss.epsilon=0,0.2", "seed=0,1")
 
 
@@ -31,8 +40,9 @@ def environments(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted((folder / "runs").glob("*/environment.json"))]
 
 
-def assert_clean(folder: Path) -> None:
-    assert not list((folder / "runs").glob("*.partial"))
+def assert_clean(folder: Path, begun: Sequence[str] = ()) -> None:
+    left = sorted(path.name for path in (folder / "runs").glob("*.partial"))
+    assert left == [f"{name}.partial" for name in begun]
     assert not list((folder / "claims").iterdir())
 
 
@@ -192,6 +202,120 @@ def test_where_memory_does_not_hold_a_stack_they_are_trained_one_by_one(
     outcomes = stacked.train_sweep([(settings, ()) for settings in runs], task, None)
     assert [outcome.status for outcome in outcomes] == ["finished"] * 4
     assert task.display.notes == ["one after another, 4 runs: stacked, MemoryError: can't allocate memory"]
+
+
+def test_two_processes_train_a_stack_as_one_does(lossbench: Lossbench, tmp_path: Path) -> None:
+    assert lossbench("train", *QUICK, *EIGHT, STACKED, "results_dir=one").returncode == 0
+    answer = lossbench("train", *QUICK, *EIGHT, STACKED, "results_dir=two", TWO)
+    assert answer.returncode == 0, answer.stderr
+    assert "wine-mlp-label_smoothing: 8 runs stacked in 2 processes: 2 epochs" in answer.stderr
+    assert answer.stderr.count(": finished") == len(answer.stdout.splitlines()) == 8
+    expected, found = numbers(tmp_path / "one"), numbers(tmp_path / "two")
+    assert found.keys() == expected.keys()
+    for name, metrics in expected.items():
+        smooth = {key: metrics[key] for key in ("accuracy", "nll", "brier_score")}
+        assert {key: found[name][key] for key in smooth} == pytest.approx(smooth, abs=1e-5)
+    recorded = [(environment["stacked"], environment["threads"]) for environment in environments(tmp_path / "two")]
+    assert recorded == [(4, 1)] * 8
+    assert_clean(tmp_path / "two")
+
+
+def test_one_that_diverges_in_another_process_fails_alone(lossbench: Lossbench, tmp_path: Path) -> None:
+    rates = "optimizer.learning_rate=0.01,1e20"
+    answer = lossbench("train", *QUICK, rates, "seed=range(4)", STACKED, TWO)
+    assert answer.returncode == 1
+    assert "4 of 8 runs failed" in answer.stderr
+    assert answer.stderr.count(": finished") == len(numbers(tmp_path / "results")) == 4
+    assert len(list((tmp_path / "results/runs").glob("*.partial/failure.json"))) == 4
+
+
+def test_what_a_killed_process_trained_is_trained_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, here = part.train_stacked, os.getpid()
+
+    def killed(*arguments: Any, **settings: Any) -> Any:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train(*arguments, **settings)
+
+    monkeypatch.setattr(part, "train_stacked", killed)
+    runs = [compose(*QUICK, TWO, f"seed={seed}", f"results_dir={tmp_path}") for seed in range(8)]
+    task = Task()
+    outcomes = stacked.train_sweep([(settings, ()) for settings in runs], task, None)
+    assert [outcome.status for outcome in outcomes] == ["finished"] * 8
+    assert task.display.notes == [f"one after another, 4 runs: {stacked.GONE}"]
+    assert_clean(tmp_path)
+
+
+def test_what_another_process_cannot_stack_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, here = part.train_stacked, os.getpid()
+
+    def full(*arguments: Any, **settings: Any) -> Any:
+        if os.getpid() != here:
+            raise training.NotStackedError("stacked, MemoryError: can't allocate memory")
+        return train(*arguments, **settings)
+
+    monkeypatch.setattr(part, "train_stacked", full)
+    runs = [compose(*QUICK, TWO, f"seed={seed}", f"results_dir={tmp_path}") for seed in range(8)]
+    task = Task()
+    outcomes = stacked.train_sweep([(settings, ()) for settings in runs], task, None)
+    assert [outcome.status for outcome in outcomes] == ["finished"] * 8
+    assert task.display.notes == ["one after another, 4 runs: stacked, MemoryError: can't allocate memory"]
+
+
+def test_students_are_divided_after_their_teachers(lossbench: Lossbench, tmp_path: Path) -> None:
+    answer = lossbench("train", *QUICK, "loss=distillation", "loss.temperature=1,4", "seed=0,1", STACKED, TWO)
+    assert answer.returncode == 0, answer.stderr
+    found = sorted(environment.get("stacked", 0) for environment in environments(tmp_path / "results"))
+    assert found == [0, 0, 2, 2, 2, 2]  # two teachers, trained one by one
+    assert answer.stderr.count(": finished") == 4
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_in_two_processes_all_are_saved_and_go_on(tmp_path: Path, number: int, code: int) -> None:
+    with endless(tmp_path) as process:
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)  # as a cluster does
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "the same command goes on:\n  lossbench train" in stderr
+    store = Store(tmp_path)
+    begun = sorted(path.name.removesuffix(".partial") for path in store.runs.iterdir())
+    states = [store.load_checkpoint(name) for name in begun]
+    assert len(begun) == 8
+    assert all(state is not None and state.model for state in states)
+    assert_clean(tmp_path, begun)
+
+
+def test_the_other_processes_end_with_the_one_that_was_asked(tmp_path: Path) -> None:
+    with endless(tmp_path) as process:
+        process.kill()
+        process.wait()
+        end = time.monotonic() + 30
+        store = Store(tmp_path)
+        names = [path.name.removesuffix(".partial") for path in store.runs.iterdir()]
+        while any(map(store.held, names)) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not any(map(store.held, names))
+        assert sum(store.load_checkpoint(name) is not None for name in names) == 4  # those of the other process
+
+
+@contextmanager
+def endless(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A stack in training, in two processes."""
+    settings = (*QUICK, *EIGHT, STACKED, TWO, "epochs=100000000", f"results_dir={folder}")
+    command = [sys.executable, "-m", "lossbench", "train", *settings]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        while process.poll() is None and len(list((folder / "runs").glob("*/config.yaml"))) < 8:
+            time.sleep(0.05)
+        time.sleep(1)  # until both train
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def test_the_same_run_twice_is_trained_once(tmp_path: Path) -> None:

@@ -165,11 +165,6 @@ class Session:
         if _is_ours(master):
             cast(SweepLauncher, self._launcher(master, lambda config: None)).check(runs, configs)
 
-    def begin(self, plan: Plan) -> None:
-        """Let a launcher of our own start processes that get ready while torch is imported here."""
-        if plan.runs is not None and _is_ours(plan.master):
-            cast(SweepLauncher, self._launcher(plan.master, lambda config: None)).begin(len(plan.runs))
-
     def _launcher(self, master: DictConfig, task: Callable[[DictConfig], Any]) -> Launcher:
         context = HydraContext(self.hydra.config_loader, Callbacks(master))
         return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=master)

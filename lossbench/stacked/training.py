@@ -16,6 +16,7 @@ from torch.func import functional_call, vmap
 from lossbench.build import Experiment
 from lossbench.errors import DivergedError
 from lossbench.stacked.batches import Batch, Batches, stacked_inputs
+from lossbench.stacked.dense import Dense
 from lossbench.stacked.hyperparameters import bind, differing
 from lossbench.stacked.optimizers import Optimizer
 from lossbench.stacked.weights import Weights
@@ -205,10 +206,10 @@ class Stack:
             extras: dict[str, Tensor],
             hyperparameters: dict[str, Tensor],
         ) -> Tensor:
-            with self.device.autocast():
+            with self.device.autocast(), Dense():
                 logits = functional_call(self.network, (parameters, buffers), (inputs,))
             function = bind(self.experiments[0].loss.function, hyperparameters)
-            return function(logits.float(), targets, **extras, **common)
+            return function(logits.float().contiguous(), targets, **extras, **common)
 
         tensors = (self._of_runs(inputs), self._of_runs(targets), {k: self._of_runs(v) for k, v in extras.items()})
         losses = vmap(loss_of)(parameters, self.weights.buffers, *tensors, self.hyperparameters)
@@ -227,9 +228,9 @@ class Stack:
         parameters = self.weights.parameters()
 
         def logits_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            with self.device.autocast():
+            with self.device.autocast(), Dense():
                 logits: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
-            return logits.float()
+            return logits.float().contiguous()
 
         logits = torch.cat(
             [
