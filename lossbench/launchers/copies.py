@@ -91,6 +91,8 @@ def _started(work: Callable[[], object]) -> _Copy | None:
 
 
 def _work(work: Callable[[], object], sending: Connection, parent: int) -> None:
+    """In a copy."""
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # and not what draws bars there
     torch.set_num_threads(1)
     stopping.remembered_in_a_copy()
     stopping.end_with(parent)
