@@ -58,7 +58,7 @@ class Timed:
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """Return a resolved config."""
     with config.session() as hydra:
-        (only,) = hydra.plan([*COMMON, *overrides]).runs or ()
+        (only,) = list(hydra.plan([*COMMON, *overrides]).runs or [])
     return checking.check(only)
 
 

@@ -90,7 +90,8 @@ def print_peak(name: str, task: loops.Task) -> None:
     if task.device.startswith("cuda"):
         print(torch.cuda.max_memory_allocated() / 2**20)
     else:
-        print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10)
+        (peak,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+        print(int(peak) / 2**10)
 
 
 def accuracies(task: loops.Task, seeds: int) -> list[dict[str, object]]:

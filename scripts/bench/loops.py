@@ -50,7 +50,7 @@ class Task:
             f"device={self.device}", f"device.precision={self.precision}", f"device.threads={self.threads or 'null'}",
         ]  # fmt: skip
         with config.session() as hydra:
-            (only,) = hydra.plan(overrides).runs or ()
+            (only,) = list(hydra.plan(overrides).runs or [])
         settings = checking.check(only)
         if self.cifar_shaped:
             settings = {**settings, "dataset": {**settings["dataset"], "_target_": f"{__name__}.cifar_shaped"}}
@@ -112,7 +112,7 @@ def bare(experiment: Experiment, task: Task, *, test: bool = False) -> Epochs:
     device = experiment.device.name
 
     def ready(examples: Examples) -> Tensor:
-        inputs = dataset.normalise(examples.inputs)
+        inputs = dataset.normalise(examples.resident)
         return inputs.contiguous(memory_format=torch.channels_last) if experiment.device.channels_last else inputs
 
     inputs, targets = ready(dataset.train), dataset.train.targets
@@ -145,7 +145,10 @@ class Images(TorchDataset[tuple[Tensor, int]]):
 
     def __init__(self, examples: Examples, dataset: Dataset) -> None:
         """Keep images and labels."""
-        self.images, self.labels = examples.inputs.cpu().permute(0, 2, 3, 1).squeeze(-1).numpy(), examples.targets.cpu()
+        self.images, self.labels = (
+            examples.resident.cpu().permute(0, 2, 3, 1).squeeze(-1).numpy(),
+            examples.targets.cpu(),
+        )
         mean, std = (values.flatten().cpu() / 255 for values in (dataset.mean, dataset.scale))
         self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean.tolist(), std.tolist())])
 

@@ -22,13 +22,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts bytes writes to stderr otherwise
 
-import monai.losses
 import segmentation_models_pytorch.losses as smp
 import torch
 import torch.nn.functional as F
+from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
+from monai.losses.tversky import TverskyLoss
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -40,15 +42,15 @@ Loss = Callable[[Tensor], Tensor]
 
 def references(targets: Tensor) -> dict[str, tuple[str, Loss]]:
     """The losses of regions and whom they are held against."""
-    options = {"softmax": True, "to_onehot_y": True, "batch": True}
+    options: dict[str, Any] = {"softmax": True, "to_onehot_y": True, "batch": True}
     channel = targets.unsqueeze(1)
-    peers = {
-        "dice": monai.losses.DiceLoss(**options),
-        "log_cosh_dice": monai.losses.DiceLoss(**options),
-        "generalized_dice": monai.losses.GeneralizedDiceLoss(**options),
-        "dice_cross_entropy": monai.losses.DiceCELoss(**options),
-        "tversky": monai.losses.TverskyLoss(**options),
-        "focal_tversky": monai.losses.TverskyLoss(**options),
+    peers: dict[str, Callable[..., Tensor]] = {
+        "dice": DiceLoss(**options),
+        "log_cosh_dice": DiceLoss(**options),
+        "generalized_dice": GeneralizedDiceLoss(**options),
+        "dice_cross_entropy": DiceCELoss(**options),
+        "tversky": TverskyLoss(**options),
+        "focal_tversky": TverskyLoss(**options),
     }
     found = {name: (f"MONAI {type(peer).__name__}", _of(peer, channel)) for name, peer in peers.items()}
     return {**found, "lovasz_softmax": ("smp LovaszLoss", _of(smp.LovaszLoss("multiclass"), targets))}
@@ -80,8 +82,8 @@ def ours(name: str, logits: Tensor, targets: Tensor) -> Loss:
     """Bind a loss to its targets and to whatever else it declares."""
     function = getattr(losses, name)
     num_classes = logits.shape[1]
-    if inspect.isclass(function):
-        return _of(function(num_classes).to(logits.device), targets)
+    if inspect.isclass(function):  # a module, which keeps a state for each class
+        return _of(cast(Any, function)(num_classes).to(logits.device), targets)
     generator = torch.Generator().manual_seed(1)
     teacher = teacher_of(logits)
     extras = {
@@ -139,9 +141,11 @@ def rows(name: str, device: str, rounds: int) -> Iterator[str]:
     logits = (2 * torch.randn(shape, generator=generator)).to(device)
     targets = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator).to(device)
     plain = ("F.cross_entropy", lambda logits: F.cross_entropy(logits, targets, label_smoothing=0.1))
-    yield row(name, ours(name, logits, targets), *references(targets).get(name, plain), logits, rounds)
+    beside = [references(targets).get(name, plain)]
     if name in (written := in_torch(targets, teacher_of(logits))):
-        yield row(name, ours(name, logits, targets), *written[name], logits, rounds)
+        beside.append(written[name])
+    for whom, reference in beside:
+        yield row(name, ours(name, logits, targets), whom, reference, logits, rounds)
 
 
 def row(name: str, loss: Loss, whom: str, reference: Loss, logits: Tensor, rounds: int) -> str:

@@ -61,9 +61,9 @@ def make(folder: Path, runs: int) -> None:
     measured = {loss: commit(store, f"{loss}-template", settings, rng) for loss, settings in composed.items()}
     for number in range(runs):
         setting, seed = divmod(number, SEEDS)
-        value, loss = divmod(setting, len(LOSSES))
+        value, of_loss = divmod(setting, len(LOSSES))
         problem, value = divmod(value, VALUES)
-        loss = list(LOSSES)[loss]
+        loss = list(LOSSES)[of_loss]
         settings = {**composed[loss], "seed": seed}
         settings["loss"] = {**settings["loss"], LOSSES[loss]: (value + 1) / VALUES}
         settings["dataset"] = {**settings["dataset"], "train_fraction": 1 / (problem + 1)}
@@ -78,7 +78,8 @@ def compose(loss: str, folder: Path) -> dict[str, Any]:
     from lossbench import checking, config
 
     with config.session() as hydra:
-        (only,) = hydra.plan(["dataset=fashion_mnist", "model=cnn", f"loss={loss}", f"results_dir={folder}"]).runs or ()
+        planned = hydra.plan(["dataset=fashion_mnist", "model=cnn", f"loss={loss}", f"results_dir={folder}"])
+    (only,) = list(planned.runs or [])
     return checking.check(only)
 
 
@@ -116,7 +117,8 @@ def commit(store: Any, name: str, settings: dict[str, Any], rng: Any) -> dict[st
         },
         weights={"weight": torch.zeros(CLASSES, 8)},
     )
-    return store.metrics(name)
+    written: dict[str, Any] = store.metrics(name)
+    return written
 
 
 def copy(

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ from lossbench.optimization import adamw, sgd
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BATCH, CLASSES = 128, 10
-SGD = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+SGD: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
 Way = Callable[[], object]
@@ -93,9 +94,9 @@ def network_both_ways(network: nn.Module, shape: tuple[int, ...]) -> Way:
 
 def relu_before_pooling(network: nn.Sequential) -> nn.Sequential:
     """The cnn as it is usually written."""
+    blocks: list[Any] = list(network)
     return nn.Sequential(
-        *(nn.Sequential(block.conv, block.norm, block.relu, block.pool) for block in list(network)[:3]),
-        *list(network)[3:],
+        *(nn.Sequential(block.conv, block.norm, block.relu, block.pool) for block in blocks[:3]), *blocks[3:]
     )
 
 
@@ -111,7 +112,8 @@ def parts() -> dict[str, tuple[str, Way, str, Way]]:
             "torch's kernel", both_ways(lambda *given: losses.cross_entropy(*given, epsilon=0.1)),
         ),
         "the same": (
-            "`F.cross_entropy`", both_ways(lambda *given: F.cross_entropy(*given, label_smoothing=0.1)),
+            "`F.cross_entropy`",
+            both_ways(lambda logits, targets: F.cross_entropy(logits, targets, label_smoothing=0.1)),
             "that, checked, and 0 where all is ignored",
             both_ways(lambda *given: losses.cross_entropy(*given, epsilon=0.1)),
         ),

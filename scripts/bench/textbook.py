@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import itertools
+from collections.abc import Sized
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -114,8 +116,8 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     small = arguments.dataset == "digits"
     examples, test = digits() if small else fashion_mnist(arguments.folder)
-    held_out = len(examples) // 10
-    train, val = random_split(examples, [len(examples) - held_out, held_out])
+    count = len(cast(Sized, examples))
+    train, val = random_split(examples, [count - count // 10, count // 10])
     train_loader = DataLoader(train, batch_size=arguments.batch_size, shuffle=True)
     val_loader, test_loader = (DataLoader(part, batch_size=1024) for part in (val, test))
     model = cnn() if arguments.model == "cnn" else mlp(64 if small else 784)

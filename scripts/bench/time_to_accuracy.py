@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,7 +65,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     epochs = arguments.epochs
-    ways = {
+    ways: dict[str, Callable[[int], tuple[float, float]]] = {
         "lossbench, fp32": lambda seed: of_lossbench(epochs, seed, "fp32"),
         "lossbench, bf16": lambda seed: of_lossbench(epochs, seed, "bf16"),
         "textbook, fp32": lambda seed: of_textbook(arguments.fashion_mnist, epochs, seed),
