@@ -18,7 +18,7 @@ import pytest
 from support import Lossbench, compose, read_json
 
 from lossbench import checkpoints, config, run
-from lossbench.launchers import part, stacked
+from lossbench.launchers import copies, measuring, part, stacked
 from lossbench.progress import Silent
 from lossbench.stacked import training
 from lossbench.store import Store
@@ -218,6 +218,19 @@ def test_two_processes_train_a_stack_as_one_does(lossbench: Lossbench, tmp_path:
     recorded = [(environment["stacked"], environment["threads"]) for environment in environments(tmp_path / "two")]
     assert recorded == [(4, 1)] * 8
     assert_clean(tmp_path / "two")
+
+
+def test_where_no_process_can_be_copied_one_trains_and_others_measure(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(copies, "possible", lambda: False)
+    monkeypatch.setattr(measuring, "begin", begun.append)
+    answer = lossbench("train", *QUICK, *EIGHT, STACKED, TWO)
+    assert answer.returncode == 0, answer.stderr
+    assert "wine-mlp-label_smoothing: 8 runs stacked: 2 epochs" in answer.stderr
+    assert begun == [8]
+    assert {environment["stacked"] for environment in environments(tmp_path / "results")} == {8}
 
 
 def test_one_that_diverges_in_another_process_fails_alone(lossbench: Lossbench, tmp_path: Path) -> None:

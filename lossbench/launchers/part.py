@@ -17,7 +17,7 @@ from lossbench.config import Config
 from lossbench.data.dataset import Dataset
 from lossbench.device import ONE_THREAD_STACKED_FLOPS
 from lossbench.errors import RunError
-from lossbench.launchers import measuring
+from lossbench.launchers import copies, measuring
 from lossbench.progress import Outcome, Silent
 from lossbench.stacked.grouping import fewest
 from lossbench.stacked.training import NotStackedError, Run, train_stacked
@@ -127,7 +127,8 @@ class Part:
         first, config = members[0].experiment, members[0].job.config
         if self.size.processes == 1:
             first.device.use(count * step_flops(first, config["batch_size"]), ONE_THREAD_STACKED_FLOPS)
-            measuring.begin(count)
+            if not copies.possible():
+                measuring.begin(count)
         else:
             replace(first.device, threads=1).use(0)
         earlier = [member.state.seconds for member in members]
@@ -170,8 +171,8 @@ class Part:
                 for member, trained in zip(members, results, strict=True)
                 if not isinstance(trained, RunError)
             ]
-            # Where other processes train, they measure, too, and leave none to do it for this one.
-            measured = measuring.side_by_side(to_measure) if self.size.processes == 1 else itertools.repeat(None)
+            # Copies measure what they train, and leave no core to do it for another.
+            measured = itertools.repeat(None) if copies.possible() else measuring.side_by_side(to_measure)
             for i, (member, trained, tracking) in enumerate(zip(members, results, trackings, strict=True)):
                 job = member.job
                 try:
