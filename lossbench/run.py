@@ -151,7 +151,7 @@ def settle(name: str, complete: Config, store: Store, policy: Policy) -> Outcome
     if policy.keeps(name, store):  # by whoever held it
         store.tidy(name)
         return _skipped(name, store, complete)
-    _check_not_failed(name, store, policy.force or policy.retry_failed)
+    check_not_failed(name, store, policy.force or policy.retry_failed)
     return None
 
 
@@ -178,8 +178,14 @@ def _untracked(tracker: str, config: Config) -> str:
     return f"tracker {tracker} is not told of runs that were finished without it; {how}"
 
 
-def _check_not_failed(name: str, store: Store, retry: bool) -> None:
-    """What failed once would mostly fail again, after as long a time; not for a teacher or checkpoint mended since."""
+def check_not_failed(name: str, store: Store, retry: bool) -> None:
+    """Refuse what failed once, and would mostly fail again, after as long a time.
+
+    Not what failed for a teacher or a checkpoint, which may be mended since.
+
+    Raises:
+        RunError: if it failed before.
+    """
     failure = None if retry else store.failure(name)
     if failure is not None and failure.error not in (TeacherError.__name__, CheckpointError.__name__):
         raise RunError(f"{failure.message} (it failed before; --retry-failed trains it again)")
@@ -228,7 +234,7 @@ def train_teacher(config: Config, complete: Config, display: Silent, *, retry_fa
             return
         settings = teacher_config(config)
         try:
-            _check_not_failed(name, store, retry_failed)
+            check_not_failed(name, store, retry_failed)
         except RunError as error:
             raise TeacherError(f"its teacher {name} failed: {error}") from error
         try:
@@ -293,6 +299,16 @@ def prepare(config: Config, store: Store) -> tuple[Experiment, nn.Module | None]
     return experiment, teacher
 
 
+def left(name: str, store: Store, force: bool) -> State | None:
+    """Return where a run was left that is gone on with; None where it begins anew.
+
+    Raises:
+        CheckpointError: if its checkpoint cannot be read.
+    """
+    going_on = not force or (store.finished(name) and store.failure(name) is None)
+    return store.load_checkpoint(name) if going_on else None
+
+
 def begin(
     name: str, config: Config, store: Store, force: bool, experiment: Experiment, teacher: nn.Module | None
 ) -> State:
@@ -316,16 +332,14 @@ def begin(
         CheckpointError: if its checkpoint cannot be read, or is of other data, weights or code.
     """
     made_of = _made_of(config, experiment, teacher)
-    state = None
-    if not force or (store.finished(name) and store.failure(name) is None):
-        try:
-            state = store.load_checkpoint(name)
-            if state is not None:
-                _check_made_of(state.made_of, made_of)
-        except CheckpointError:
-            if not force:
-                raise
-            state = None
+    try:
+        state = left(name, store, force)
+        if state is not None:
+            _check_made_of(state.made_of, made_of)
+    except CheckpointError:
+        if not force:
+            raise
+        state = None
     if state is None:
         if force:
             store.discard(name)

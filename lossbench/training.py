@@ -51,7 +51,12 @@ class State:
     @property
     def resumed(self) -> bool:
         """Whether a step of it has been done before."""
-        return self.epoch > 0 or self.losses is not None
+        return self.step > (0, 0)
+
+    @property
+    def step(self) -> tuple[int, int]:
+        """Epochs done, and steps of the next."""
+        return self.epoch, 0 if self.losses is None else len(self.losses)
 
 
 class Checkpoints(Protocol):

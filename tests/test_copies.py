@@ -43,8 +43,10 @@ def until_asked(ready: Event, saved: Event) -> Callable[[], int]:
     def work() -> int:
         with stopping.remembered() as stop:
             ready.set()
-            while stop.error is None:
+            end = time.monotonic() + 30
+            while stop.error is None and time.monotonic() < end:
                 time.sleep(0.01)
+            assert stop.error is not None
             saved.set()
             raise stop.error
 
@@ -75,7 +77,8 @@ def test_each_has_its_own_process_and_what_they_give_comes_in_order() -> None:
 
 def test_a_copy_has_one_thread_and_what_was_made_before() -> None:
     torch.set_num_threads(2)
-    made = torch.arange(3.0)
+    large = torch.ones(512, 512) @ torch.ones(512, 512)  # by both
+    made = large[0, :3] / 512 * torch.arange(3)
     here, there = copies.beside(lambda: torch.get_num_threads(), [lambda: (torch.get_num_threads(), made.tolist())])
     assert (here, there) == (2, (1, [0.0, 1.0, 2.0]))
 
@@ -138,6 +141,35 @@ def test_asked_to_stop_the_copies_save_and_end_first(tmp_path: Path, number: int
     asking.join()
     assert saved.path.exists()
     assert signal.getsignal(number) == before
+
+
+def test_a_copy_that_does_not_answer_is_not_waited_for_after_a_second_signal(tmp_path: Path) -> None:
+    ready = Event(tmp_path, "ready")
+
+    def stopped() -> int:
+        ready.set()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return 0
+
+    def ask() -> None:
+        ready.wait()
+        for _ in range(2):
+            time.sleep(1.5 * stopping.SAME)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=ask).start()
+    began = time.monotonic()
+    with stopping.raised(), pytest.raises(KeyboardInterrupt):
+        copies.beside(lambda: 0, [stopped])
+    assert time.monotonic() - began < stopping.WORKERS_SAVE_WITHIN / 2
+
+
+def test_a_copy_that_is_killed_while_it_tells_gives_none(tmp_path: Path) -> None:
+    def telling() -> bytes:
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return b"x" * 10_000_000  # of which the pipe holds the first 65,536 until this process reads
+
+    assert copies.beside(lambda: time.sleep(2), [telling]) == [None, None]
 
 
 def test_a_copy_made_after_the_signal_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

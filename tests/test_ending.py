@@ -59,6 +59,17 @@ def test_what_is_not_the_commands_own_end_is_python_s(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in answer.stderr
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_without_a_place_to_print_to_it_succeeds(tmp_path: Path, closed: str) -> None:
+    answer = ended(f"sys.{closed} = None\nown.main = lambda: sys.exit(0)\nown.run()", tmp_path)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_who_looks_on_sees_the_end(tmp_path: Path) -> None:
+    code = "import os\nsys.setprofile(lambda *_: None)\nos._exit = None\nown.main = lambda: sys.exit(4)\nown.run()"
+    assert ended(code, tmp_path).returncode == 4
+
+
 def test_where_nobody_reads_python_says_so_as_ever(tmp_path: Path) -> None:
     code = "import os\nos.close(1)\nown.main = lambda: sys.exit(0)\nprint('x')\n"
     ours, theirs = ended(f"{code}own.run()", tmp_path), ended(f"{code}own.main()", tmp_path)

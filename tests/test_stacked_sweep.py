@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Lossbench, compose, read_json
+from support import Lossbench, compose, compose_all, read_json
 
 from lossbench import checkpoints, config, run
 from lossbench.launchers import copies, measuring, part, stacked
@@ -28,6 +28,13 @@ QUICK = ("dataset=wine", "model=mlp", "model.hidden=[8]", "batch_size=32", "epoc
 TWO = "device.threads=2"
 EIGHT = ("loss=label_smoothing", "loss.epsilon=0,0.2", "seed=range(4)")
 FOUR = ("loss=label_smoothing", "loss.epsilon=0,0.2", "seed=0,1")
+
+
+@pytest.fixture
+def copied() -> None:
+    """Processes can be copied here."""
+    if not copies.possible():
+        pytest.skip("processes are copied under Linux alone, and where there is no GPU")
 
 
 def numbers(folder: Path) -> dict[str, dict[str, float]]:
@@ -204,6 +211,7 @@ def test_where_memory_does_not_hold_a_stack_they_are_trained_one_by_one(
     assert task.display.notes == ["one after another, 4 runs: stacked, MemoryError: can't allocate memory"]
 
 
+@pytest.mark.usefixtures("copied")
 def test_two_processes_train_a_stack_as_one_does(lossbench: Lossbench, tmp_path: Path) -> None:
     assert lossbench("train", *QUICK, *EIGHT, STACKED, "results_dir=one").returncode == 0
     answer = lossbench("train", *QUICK, *EIGHT, STACKED, "results_dir=two", TWO)
@@ -233,6 +241,7 @@ def test_where_no_process_can_be_copied_one_trains_and_others_measure(
     assert {environment["stacked"] for environment in environments(tmp_path / "results")} == {8}
 
 
+@pytest.mark.usefixtures("copied")
 def test_one_that_diverges_in_another_process_fails_alone(lossbench: Lossbench, tmp_path: Path) -> None:
     rates = "optimizer.learning_rate=0.01,1e20"
     answer = lossbench("train", *QUICK, rates, "seed=range(4)", STACKED, TWO)
@@ -242,6 +251,7 @@ def test_one_that_diverges_in_another_process_fails_alone(lossbench: Lossbench, 
     assert len(list((tmp_path / "results/runs").glob("*.partial/failure.json"))) == 4
 
 
+@pytest.mark.usefixtures("copied")
 def test_what_a_killed_process_trained_is_trained_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, here = part.train_stacked, os.getpid()
 
@@ -259,6 +269,7 @@ def test_what_a_killed_process_trained_is_trained_one_by_one(tmp_path: Path, mon
     assert_clean(tmp_path)
 
 
+@pytest.mark.usefixtures("copied")
 def test_what_another_process_cannot_stack_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, here = part.train_stacked, os.getpid()
 
@@ -275,6 +286,7 @@ def test_what_another_process_cannot_stack_says_why(tmp_path: Path, monkeypatch:
     assert task.display.notes == ["one after another, 4 runs: stacked, MemoryError: can't allocate memory"]
 
 
+@pytest.mark.usefixtures("copied")
 def test_students_are_divided_after_their_teachers(lossbench: Lossbench, tmp_path: Path) -> None:
     answer = lossbench("train", *QUICK, "loss=distillation", "loss.temperature=1,4", "seed=0,1", STACKED, TWO)
     assert answer.returncode == 0, answer.stderr
@@ -301,6 +313,7 @@ def test_interrupted_in_two_processes_all_are_saved_and_go_on(tmp_path: Path, nu
     assert_clean(tmp_path, begun)
 
 
+@pytest.mark.usefixtures("copied")
 def test_the_other_processes_end_with_the_one_that_was_asked(tmp_path: Path) -> None:
     with endless(tmp_path) as process:
         process.kill()
@@ -312,6 +325,61 @@ def test_the_other_processes_end_with_the_one_that_was_asked(tmp_path: Path) -> 
             time.sleep(0.05)
         assert not any(map(store.held, names))
         assert sum(store.load_checkpoint(name) is not None for name in names) == 4  # those of the other process
+
+
+@pytest.mark.usefixtures("copied")
+def test_runs_that_stopped_at_different_steps_are_divided_by_their_steps(lossbench: Lossbench, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    with endless(store.runs.parent) as process:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    left = [path.name.removesuffix(".partial") for path in store.runs.glob("*.partial")]
+    steps = {state.step for name in left if (state := store.load_checkpoint(name))}
+    for name in left:  # so that they end soon: as if the first half had been asked for one epoch less
+        state = store.load_checkpoint(name)
+        assert state is not None
+        state.epoch, state.losses = (1 if state.step == min(steps) else 2), None
+        store.save_checkpoint(name, state)
+    more = ("seed=range(6)", "epochs=100000000")
+    runs = [(settings, ()) for settings in compose_all(*QUICK, *EIGHT, TWO, *more, f"results_dir={store.runs.parent}")]
+    task = Task()
+    found = [
+        (len(stack), {job.name in left for job in stack}, processes)
+        for stack, processes in stacked._Sweep(task, None)._stacks(
+            stacked._Sweep(task, None)._to_train([(i, *run) for i, run in enumerate(runs)])
+        )
+    ]
+    assert sorted(found, key=str) == [(4, {False}, 2), (4, {True}, 2), (4, {True}, 2)]
+
+
+@pytest.mark.usefixtures("copied")
+def test_what_failed_before_takes_no_place_in_a_stack(lossbench: Lossbench, tmp_path: Path) -> None:
+    rates = "optimizer.learning_rate=0.01,1e20"
+    assert lossbench("train", *QUICK, rates, "seed=range(4)", STACKED, TWO).returncode == 1
+    answer = lossbench("train", *QUICK, rates, "seed=range(8)", STACKED, TWO)
+    assert "8 runs stacked in 2 processes" in answer.stderr
+    assert [environment["stacked"] for environment in environments(tmp_path / "results")] == [4] * 8
+
+
+def test_with_a_tracker_one_process_trains(lossbench: Lossbench) -> None:
+    """What draws for it has threads, which a copy would wait for without end."""
+    sweep = ("loss=cross_entropy,focal", "seed=range(4)", "tracker=tensorboard")
+    answer = lossbench("train", *QUICK, *sweep, STACKED, TWO)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("4 runs stacked: 2 epochs") == 2
+    assert answer.stderr.count(": finished") == 8
+
+
+def test_what_goes_wrong_in_training_is_left_to_each_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, *_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.Stack, "train_epoch", full)
+    runs = [compose(*QUICK, f"seed={seed}", f"results_dir={tmp_path}") for seed in range(4)]
+    task = Task()
+    outcomes = stacked.train_sweep([(settings, ()) for settings in runs], task, None)
+    assert [outcome.status for outcome in outcomes] == ["finished"] * 4
+    assert task.display.notes == ["one after another, 4 runs: stacked, OSError: [Errno 28] No space left on device"]
 
 
 @contextmanager

@@ -46,8 +46,10 @@ def beside(here: Callable[[], Result], there: Sequence[Callable[[], Result]]) ->
     if not there:
         return [here()]
     with stopping.passed_on() as stop:
-        copies = [_started(work) for work in there]
+        copies: list[_Copy | None] = []
         try:
+            for work in there:
+                copies.append(_started(work))
             if stop.error is not None:  # asked before all were there to be told
                 raise stop.error
             results = [here()]
@@ -69,11 +71,11 @@ class _Copy:
         """What it returned, as soon as it has."""
         with self.connection:
             try:
-                return self.connection.recv()
-            except EOFError:
-                return None
-            finally:
-                self.process.join()
+                result = self.connection.recv()
+            except (EOFError, OSError):  # it is gone, perhaps in the midst of telling
+                result = None
+            self.process.join()  # not where a signal says to wait no longer
+            return result
 
 
 def _started(work: Callable[[], object]) -> _Copy | None:

@@ -19,8 +19,7 @@ from lossbench.device import ONE_THREAD_STACKED_FLOPS
 from lossbench.errors import RunError
 from lossbench.launchers import copies, measuring
 from lossbench.progress import Outcome, Silent
-from lossbench.stacked.grouping import fewest
-from lossbench.stacked.training import NotStackedError, Run, train_stacked
+from lossbench.stacked.training import NotStackedError, Run, said, train_stacked
 from lossbench.store import Store
 from lossbench.tracking import Tracking
 from lossbench.training import State, step_flops
@@ -82,18 +81,15 @@ class Part:
         done = Done()
         with contextlib.ExitStack() as held:
             members = self._members(held, done)
-            by_step: dict[tuple[int, int], list[_Member]] = {}
+            by_step: dict[tuple[int, int], list[_Member]] = {}  # one, unless somebody has trained some since
             for member in members:
-                losses = member.state.losses
-                by_step.setdefault((member.state.epoch, 0 if losses is None else len(losses)), []).append(member)
+                by_step.setdefault(member.state.step, []).append(member)
             for stack in by_step.values():
-                if len(stack) < min(fewest(stack[0].experiment.device.name), len(self.jobs)):
-                    done.leave([member.job for member in stack], "no others are left that stopped at the same step")
-                    continue
                 try:
                     self._train_members(stack, done)
-                except NotStackedError as error:
-                    done.leave([member.job for member in stack], str(error))
+                except Exception as error:
+                    jobs = [member.job for member in stack if member.job.place not in done.outcomes]
+                    done.leave(jobs, str(error) if isinstance(error, NotStackedError) else said(error))
         return done
 
     def _members(self, held: contextlib.ExitStack, done: Done) -> list[_Member]:
@@ -130,7 +126,7 @@ class Part:
             if not copies.possible():
                 measuring.begin(count)
         else:
-            replace(first.device, threads=1).use(0)
+            replace(first.device, threads=1).use(0)  # one thread, and memory that is kept
         earlier = [member.state.seconds for member in members]
         jobs = {id(member.state): member.job for member in members}
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from lossbench import checking, run
 from lossbench.build import build
 from lossbench.config import Config
-from lossbench.errors import WorkersError, counted
+from lossbench.errors import CheckpointError, WorkersError, counted
 from lossbench.evaluation import get_ready
 from lossbench.launchers import copies
 from lossbench.launchers.part import Job, Part, Size
@@ -21,7 +21,8 @@ from lossbench.teacher import identified
 from lossbench.training import step_flops
 
 FEWEST_EACH = 2  # runs of a stack that a process trains: one is better off by itself
-GONE = "the process that trained them is gone, killed for lack of memory perhaps"
+GONE = "the process that was to train them was killed, or could not be had, perhaps for lack of memory"
+APART = "no others stopped at the same step"
 
 
 class Task(Protocol):
@@ -57,6 +58,7 @@ class _Sweep:
     def __init__(self, task: Task, max_runs: int | None) -> None:
         self.task, self.max_runs = task, max_runs
         self.display = task.display
+        self.retry_failed = task.policy.force or task.policy.retry_failed
         self.outcomes: dict[int, Outcome] = {}
         self.alone: dict[str, list[int]] = {}  # why → those that are trained one by one
 
@@ -85,13 +87,13 @@ class _Sweep:
         for place, settings, overrides in group:
             try:
                 name, complete, store = identified(settings)
-                if self.task.policy.keeps(name, store) or store.path(name) in {
-                    job.store.path(job.name) for job in jobs
-                }:
+                run.check_not_failed(name, store, self.retry_failed)
+                twice = store.path(name) in {job.store.path(job.name) for job in jobs}
+                if twice or self.task.policy.keeps(name, store) or store.held(name):
                     self._leave([place])
                 else:
                     jobs.append(Job(place, settings, complete, name, overrides, store))
-            except Exception:  # of its teacher; the run by itself says what is wrong
+            except Exception:  # of its teacher, or it failed before; the run by itself says what is wrong
                 self._leave([place])
         return jobs
 
@@ -121,19 +123,36 @@ class _Sweep:
         if most < least:
             self._leave(places, f"a stack may have {most}, and pays from {least} on")
             return
+        # What tells trackers may have threads of its own, which a copy would wait for without end.
+        alone = bool(jobs[0].config.get("tracker")) or not copies.possible()
+        processes = 1 if alone else experiment.device.most_threads
+        for at_a_step in self._by_step(self._with_teachers(jobs), least):
+            for stack in _divided(at_a_step, math.ceil(len(at_a_step) / most)):
+                yield stack, max(1, min(processes, len(stack) // FEWEST_EACH))
+
+    def _by_step(self, jobs: Sequence[Job], least: int) -> list[list[Job]]:
+        """Group runs by where they go on from; those of which there are too few are left."""
+        groups: dict[tuple[int, int], list[Job]] = {}
+        for job in jobs:
+            try:
+                state = run.left(job.name, job.store, self.task.policy.force)
+            except CheckpointError:  # the run by itself says what is wrong
+                self._leave([job.place])
+                continue
+            groups.setdefault((0, 0) if state is None else state.step, []).append(job)
+        for few in [group for group in groups.values() if len(group) < least]:
+            self._leave([job.place for job in few], APART)
         # Those of a seed together: their data are split once, and each process draws the batches of few.
-        ordered = sorted(self._with_teachers(jobs), key=lambda job: int(job.config["seed"]))
-        processes = experiment.device.most_threads if copies.possible() else 1
-        for stack in _divided(ordered, math.ceil(len(ordered) / most)):
-            yield stack, max(1, min(processes, len(stack) // FEWEST_EACH))
+        return [
+            sorted(group, key=lambda job: int(job.config["seed"])) for group in groups.values() if len(group) >= least
+        ]
 
     def _with_teachers(self, jobs: Sequence[Job]) -> list[Job]:
         """Train the teachers of runs; a run whose teacher fails is left to say so by itself."""
-        retry_failed = self.task.policy.force or self.task.policy.retry_failed
         found = []
         for job in jobs:
             try:
-                run.train_teacher(job.config, job.complete, self.display, retry_failed=retry_failed)
+                run.train_teacher(job.config, job.complete, self.display, retry_failed=self.retry_failed)
             except WorkersError:
                 raise
             except Exception:

@@ -17,8 +17,8 @@ from lossbench.stacked.optimizers import KINDS
 
 OF_THE_OPTIMIZER = ("learning_rate", "weight_decay")
 
-# On a CPU stacking saves the overhead of small operations. Larger ones gain nothing side by side, and lose what they
-# find in the cache. Counts of operations and not a timing, so that what is stacked is the same each time. Where the
+# On a CPU stacking saves the overhead of small operations. Larger ones gain nothing by it, and lose what they find in
+# the cache. Counts of operations and not a timing, so that what is stacked is the same each time. Where the
 # lines are was read off scripts/bench/stacked.py.
 DENSE_FLOPS = 100_000_000  # of one forward pass over a batch
 CONVOLUTION_FLOPS = 20_000_000

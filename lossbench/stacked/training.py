@@ -76,12 +76,12 @@ def train_stacked(
         stack = Stack(runs, epochs=epochs, batch_size=batch_size, keep=keep)
         stack.rehearse()
     except Exception as error:
-        raise NotStackedError(_said(error)) from error
+        raise NotStackedError(said(error)) from error
     for epoch in range(runs[0].state.epoch, epochs):
         try:
             stack.train_epoch(epoch, checkpoints)
         except (MemoryError, torch.OutOfMemoryError) as error:
-            raise NotStackedError(_said(error)) from error
+            raise NotStackedError(said(error)) from error
         alive = stack.alive()
         if not alive:
             break
@@ -209,6 +209,7 @@ class Stack:
             with self.device.autocast(), Dense():
                 logits = functional_call(self.network, (parameters, buffers), (inputs,))
             function = bind(self.experiments[0].loss.function, hyperparameters)
+            # As a loss has them of a run alone; after a dense layer they lie the other way round.
             return function(logits.float().contiguous(), targets, **extras, **common)
 
         tensors = (self._of_runs(inputs), self._of_runs(targets), {k: self._of_runs(v) for k, v in extras.items()})
@@ -346,5 +347,6 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """Why runs are not trained as one model, in a line."""
     return f"stacked, {type(error).__name__}: {error}".strip().splitlines()[0]
