@@ -167,12 +167,18 @@ def test_a_copy_that_does_not_answer_is_not_waited_for_after_a_second_signal(tmp
     assert time.monotonic() - began < stopping.WORKERS_SAVE_WITHIN / 2
 
 
-def test_a_copy_that_is_killed_while_it_tells_gives_none(tmp_path: Path) -> None:
+def test_a_copy_that_is_killed_while_it_tells_gives_none() -> None:
+    others = set(active_children())
+
     def telling() -> bytes:
         threading.Timer(1, os.kill, (os.getpid(), signal.SIGKILL)).start()
         return b"x" * 10_000_000  # of which the pipe holds the first 65,536 until this process reads
 
-    assert copies.beside(lambda: time.sleep(2), [telling]) == [None, None]
+    def until_it_is_gone() -> None:
+        for process in set(active_children()) - others:
+            process.join(timeout=30)
+
+    assert copies.beside(until_it_is_gone, [telling]) == [None, None]
 
 
 def test_a_copy_made_after_the_signal_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
