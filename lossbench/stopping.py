@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, cast
@@ -163,12 +163,8 @@ def unheard() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: if this process was asked to stop meanwhile.
     """
-    with remembered() as stop:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which they inherit
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with remembered() as stop, _blocked([signal.SIGINT]):  # which they inherit
+        yield
     if stop.error is not None:
         raise stop.error
 
@@ -182,10 +178,14 @@ def remembered_for_good() -> Stop:
     return stop
 
 
-@contextmanager
-def later() -> Iterator[None]:
+def later() -> AbstractContextManager[None]:
     """Answer signals at the end of the block: what is copied in it answers none before `remembered_in_a_copy`."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    return _blocked(STOPS)
+
+
+@contextmanager
+def _blocked(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -251,16 +251,23 @@ def test_one_that_diverges_in_another_process_fails_alone(lossbench: Lossbench, 
     assert len(list((tmp_path / "results/runs").glob("*.partial/failure.json"))) == 4
 
 
-@pytest.mark.usefixtures("copied")
-def test_what_a_killed_process_trained_is_trained_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def before_training_in_a_copy(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
     train, here = part.train_stacked, os.getpid()
 
-    def killed(*arguments: Any, **settings: Any) -> Any:
+    def train_stacked(*arguments: Any, **settings: Any) -> Any:
         if os.getpid() != here:
-            os.kill(os.getpid(), signal.SIGKILL)
+            happens()
         return train(*arguments, **settings)
 
-    monkeypatch.setattr(part, "train_stacked", killed)
+    monkeypatch.setattr(part, "train_stacked", train_stacked)
+
+
+@pytest.mark.usefixtures("copied")
+def test_what_a_killed_process_trained_is_trained_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    before_training_in_a_copy(monkeypatch, killed)
     runs = [compose(*QUICK, TWO, f"seed={seed}", f"results_dir={tmp_path}") for seed in range(8)]
     task = Task()
     outcomes = stacked.train_sweep([(settings, ()) for settings in runs], task, None)
@@ -271,14 +278,10 @@ def test_what_a_killed_process_trained_is_trained_one_by_one(tmp_path: Path, mon
 
 @pytest.mark.usefixtures("copied")
 def test_what_another_process_cannot_stack_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, here = part.train_stacked, os.getpid()
+    def full() -> None:
+        raise training.NotStackedError("stacked, MemoryError: can't allocate memory")
 
-    def full(*arguments: Any, **settings: Any) -> Any:
-        if os.getpid() != here:
-            raise training.NotStackedError("stacked, MemoryError: can't allocate memory")
-        return train(*arguments, **settings)
-
-    monkeypatch.setattr(part, "train_stacked", full)
+    before_training_in_a_copy(monkeypatch, full)
     runs = [compose(*QUICK, TWO, f"seed={seed}", f"results_dir={tmp_path}") for seed in range(8)]
     task = Task()
     outcomes = stacked.train_sweep([(settings, ()) for settings in runs], task, None)

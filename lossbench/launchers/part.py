@@ -134,8 +134,10 @@ class Part:
             for state in states:
                 jobs[id(state)].store.save_checkpoint(jobs[id(state)].name, state)
 
-        together = f"{members[0].job.name.rsplit('-s', 1)[0]}: {self._described(count)}"
-        self.display.run(together, config["epochs"], count if self.size.processes == 1 else self.size.runs)
+        processes = self.size.processes
+        runs, among = (count, "") if processes == 1 else (self.size.runs, f" in {processes} processes")
+        together = f"{members[0].job.name.rsplit('-s', 1)[0]}: {runs} runs stacked{among}"
+        self.display.run(together, config["epochs"], runs)
         if members[0].state.resumed:  # as all are that stopped at the same step
             self.display.goes_on(together, members[0].state.epoch, config["epochs"])
         saving = Checkpoints(write, every=config.get("checkpoint_seconds"))
@@ -201,8 +203,3 @@ class Part:
                 ]
                 if left and checkpoints.due():
                     checkpoints.save(left)
-
-    def _described(self, here: int) -> str:
-        if self.size.processes == 1:
-            return f"{here} runs stacked"
-        return f"{self.size.runs} runs stacked in {self.size.processes} processes"

@@ -84,15 +84,16 @@ class _Sweep:
     def _to_train(self, group: Sequence[tuple[int, Config, tuple[str, ...]]]) -> list[Job]:
         """Name the runs of a group that are still to be trained; the others take no time one by one."""
         jobs: list[Job] = []
+        paths = set()
         for place, settings, overrides in group:
             try:
                 name, complete, store = identified(settings)
                 run.check_not_failed(name, store, self.retry_failed)
-                twice = store.path(name) in {job.store.path(job.name) for job in jobs}
-                if twice or self.task.policy.keeps(name, store) or store.held(name):
+                if store.path(name) in paths or self.task.policy.keeps(name, store) or store.held(name):
                     self._leave([place])
                 else:
                     jobs.append(Job(place, settings, complete, name, overrides, store))
+                    paths.add(store.path(name))
             except Exception:  # of its teacher, or it failed before; the run by itself says what is wrong
                 self._leave([place])
         return jobs
