@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +11,16 @@ from torch import Tensor
 from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
+from lossbench.losses.inplace import add_at, plus, plus_product, times
 from lossbench.losses.link import link
-from lossbench.losses.parts import in_parts, of_as_many
+from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.softmax import BIT
 from lossbench.losses.targets import (
-    add_at,
     as_probabilities,
     at_least_float32,
     is_labelled,
     mean_over_labelled,
+    parts_of_mean,
     with_any_label,
 )
 
@@ -70,61 +72,50 @@ def binary_cross_entropy(
         ) + epsilon / logits.shape[1]
         # log(1 - σ(z)) = log σ(-z), which stays finite where σ(z) rounds to 1.
         losses = -(pos_weight * smoothed * F.logsigmoid(logits) + (1 - smoothed) * F.logsigmoid(-logits)).sum(1)
-    else:
-        labels = with_any_label(targets, ignore_index).unsqueeze(1)
-        yes, no, label, total = _BinaryTerms.apply(logits, labels)
-        # -log σ(z) = z less than -log(1 - σ(z)): smoothing costs that difference, ε/K for each class.
-        losses = yes + no + epsilon * (label - total / logits.shape[1])
-        wrong_yes = no - (total - label)  # Σ_{k≠y} -log σ(z_k), which weighs ε/K
-        share = epsilon / logits.shape[1]
-        losses = losses + (pos_weight - 1) * ((1 - epsilon + share) * yes + share * wrong_yes)
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+        return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    labels = with_any_label(targets, ignore_index).unsqueeze(1)
+    return sum_with_gradient(_of_labels, logits, weights, labels, epsilon, pos_weight)
 
 
-class _BinaryTerms(torch.autograd.Function):
-    """Of each position -log σ(z_y), Σ_{k≠y} -log(1 - σ(z_k)), z_y and Σ_k z_k, with one backward for all of it."""
+def _of_labels(
+    logits: Tensor, weights: Tensor, labels: Tensor, epsilon: float | Tensor, pos_weight: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of each position times its weight, and its derivative by z."""
+    share = epsilon / logits.shape[1]
+    # -log σ(z) = -log(1 - σ(z)) - z: of another class the loss is a · -log(1 - σ(z)) - b z, and of the label it is
+    # c · -log σ(z) + d z.
+    a, b = 1 + (pos_weight - 1) * share, pos_weight * share
+    c, d = 1 + (pos_weight - 1) * (1 - epsilon + share), epsilon - share
+    of_others = weights * a
+    all_z = None if not isinstance(epsilon, Tensor) and epsilon == 0 else -weights * b
+    derivative, no, total = in_parts(_of_others, logits, of_others, all_z, labels)
+    label = logits.gather(1, labels)
+    value = of_others * no - weights * (b * (total - label) - d * label + c * F.logsigmoid(label))
+    p = torch.sigmoid(label)
+    of_label = weights * (b + d - c * (1 - p)) - of_others * p
+    return value, add_at(derivative, labels, of_label)
 
-    generate_vmap_rule = True
 
-    @staticmethod
-    def forward(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        return in_parts(_binary_terms, logits, labels)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (of_logits,) = in_parts(_of_logits, *ctx.saved_tensors, *gradients)
-        return of_logits, None
-
-
-def _binary_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+def _of_others(logits: Tensor, slope: Tensor, all_z: Tensor | None, labels: Tensor) -> tuple[Tensor, ...]:
+    """Return slope · σ(z) + all_z, Σ_{k≠y} -log(1 - σ(z_k)), and Σ_k z_k where it counts."""
     # -log(1 - σ(z)) = max(z, 0) + log(1 + exp(-|z|)): torch's own softplus and logsigmoid take longer.
     above = F.relu(logits)
-    powers = torch.sub(logits, above, alpha=2).exp_()  # exp(-|z|)
-    others, powers = (add_at(values, labels, -values.gather(1, labels)) for values in (above, powers))
-    label = logits.gather(1, labels)
-    no = others.sum(1) + _log_product(powers)
-    return of_as_many(-F.logsigmoid(label).squeeze(1), no, label.squeeze(1), logits.sum(1))
+    powers = times(torch.sub(logits, above, alpha=2), 1 / BIT).exp2()  # exp(-|z|)
+    above, powers = (add_at(values, labels, -values.gather(1, labels)) for values in (above, powers))
+    no = above.sum(1, keepdim=True) + _log_product(powers)
+    derivative = times(torch.sigmoid(logits), slope)
+    if all_z is None:
+        return derivative, no, torch.zeros_like(no)
+    return plus(derivative, all_z), no, logits.sum(1, keepdim=True)
 
 
 def _log_product(powers: Tensor) -> Tensor:
     """Return Σ_k log(1 + x_k) of 0 ≤ x ≤ 1 by an eighth of the logarithms: (1 + a)(1 + b) = 1 + (a + b + ab)."""
-    odd_ones = torch.zeros_like(powers[:, 0])
+    odd_ones = torch.zeros_like(powers[:, :1])
     for _ in range(3):
         half = powers.shape[1] // 2
         first, second, odd_one = powers.split([half, half, powers.shape[1] - 2 * half], dim=1)
-        odd_ones = odd_ones + odd_one.log1p().sum(1)
-        powers = torch.addcmul(first + second, first, second)
-    return odd_ones + powers.log1p().sum(1)
-
-
-def _of_logits(
-    logits: Tensor, labels: Tensor, of_yes: Tensor, of_no: Tensor, of_label: Tensor, of_total: Tensor
-) -> tuple[Tensor]:
-    of_yes, of_no, of_label, of_total = (gradient.unsqueeze(1) for gradient in (of_yes, of_no, of_label, of_total))
-    label = torch.sigmoid(logits.gather(1, labels))
-    gradient = (torch.sigmoid(logits) * of_no).add_(of_total)
-    return (add_at(gradient, labels, of_label - of_no * label - of_yes * (1 - label)),)
+        odd_ones = odd_ones + odd_one.log1p().sum(1, keepdim=True)
+        powers = plus_product(first + second, first, second)
+    return odd_ones + powers.log1p().sum(1, keepdim=True)

@@ -62,7 +62,7 @@ def decoupled_distillation(
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
     check_teacher(logits, teacher_logits)
-    labels = with_any_label(targets, ignore_index)
+    labels = with_any_label(targets, ignore_index).unsqueeze(1)
     teacher = teacher_logits.detach().to(at_least_float32(logits).dtype)
     strength = 1.0 if epoch is None else min(epoch / max(warmup_epochs, 1), 1.0)
     inputs = teacher, labels, temperature, alpha, beta

@@ -189,7 +189,7 @@ def virtual_teacher(
     """
     check_shapes(logits, targets, soft=False)
     check_classes(logits, 2)
-    labels = with_any_label(targets, ignore_index)
+    labels = with_any_label(targets, ignore_index).unsqueeze(1)
     inputs = labels, temperature, correct_probability
     weight = alpha * temperature**2
     return beside_hard(hard, 1 - alpha, virtual_divergence, weight, logits, targets, ignore_index, *inputs)

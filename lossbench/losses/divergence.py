@@ -1,6 +1,7 @@
 """How far a student's softmax is from its teacher's, with cross-entropy beside it and the derivative by the logits.
 
-The functions are for `lossbench.losses.parts.with_gradient`.
+The functions are for `lossbench.losses.parts.sum_with_gradient`. What they are given and return for each position is
+[N, 1], or [N, 1, H, W].
 """
 
 from __future__ import annotations
@@ -11,43 +12,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossbench.losses.softmax import Softmax, minus_targets
-from lossbench.losses.targets import add_at
+from lossbench.losses.inplace import add_at, plus_product
+from lossbench.losses.parts import in_parts
+from lossbench.losses.softmax import BIT, Softmax
 
 Number = float | Tensor  # a number or scalar tensor
 
 
 def divergence(
-    logits: Tensor, labels: Tensor | None, share: Number, weight: Number, teacher_logits: Tensor, temperature: Number
+    logits: Tensor,
+    weights: Tensor,
+    labels: Tensor | None,
+    shares: Tensor | None,
+    teacher_logits: Tensor,
+    temperature: Number,
 ) -> tuple[Tensor, Tensor]:
     """Compute s · -log softmax(z)_y + w · KL(q ‖ p) of q = softmax(z_t / T) and p = softmax(z / T).
 
     Args:
         logits: z, [N, K] or [N, K, H, W].
-        labels: y, int64 [N] or [N, H, W]; None where the first term is not wanted.
-        share: s.
-        weight: w.
+        weights: w of each position.
+        labels: y, int64, one for each position; None where the first term is not wanted.
+        shares: s of each position; None where the first term is not wanted.
         teacher_logits: z_t, shaped like the logits.
         temperature: T > 0.
 
     Returns:
-        The loss of each position, [N] or [N, H, W], and its derivative by z, shaped like the logits.
+        The loss of each position, and its derivative by z, shaped like the logits.
     """
+    steepness = weights / temperature
+    derivative, bits, total, teacher_total, *hard = in_parts(
+        _divergence, logits, steepness, shares, teacher_logits, temperature
+    )
+    value = weights * (BIT * bits / teacher_total + (total / teacher_total).log())
+    return _with_labels(value, derivative, logits, labels, shares, *hard)
+
+
+def _divergence(
+    logits: Tensor, steepness: Tensor, shares: Tensor | None, teacher_logits: Tensor, temperature: Number
+) -> tuple[Tensor, ...]:
     student, teacher = Softmax(logits, temperature), Softmax(teacher_logits, temperature)
-    value = weight * student.divergence_from(teacher).squeeze(1)
-    steepness = weight / temperature
-    derivative = torch.addcmul(student.powers * (steepness / student.total), teacher.powers, -steepness / teacher.total)
-    if labels is None:
-        return value, derivative
-    loss, derivative = _plus_cross_entropy(derivative, student, labels, share)
-    return loss + value, derivative
+    bits = student.falls_below(teacher)
+    derivative = student.powers * (steepness / student.total)
+    derivative = plus_product(derivative, teacher.powers, -steepness / teacher.total)
+    derivative, *hard = _with_softmax(derivative, student, shares)
+    return derivative, bits, student.total, teacher.total, *hard
 
 
 def virtual_divergence(
     logits: Tensor,
+    weights: Tensor,
     labels: Tensor | None,
-    share: Number,
-    weight: Number,
+    shares: Tensor | None,
     teacher_labels: Tensor,
     temperature: Number,
     correct_probability: Number,
@@ -56,10 +72,10 @@ def virtual_divergence(
 
     Args:
         logits: z, [N, K] or [N, K, H, W]; p = softmax(z / T).
+        weights: as in `divergence`.
         labels: as in `divergence`.
-        share: as in `divergence`.
-        weight: as in `divergence`.
-        teacher_labels: what the teacher says, int64 [N] or [N, H, W].
+        shares: as in `divergence`.
+        teacher_labels: what the teacher says, int64, one for each position.
         temperature: T > 0.
         correct_probability: a.
 
@@ -73,27 +89,32 @@ def virtual_divergence(
     log_label, log_rest = F.logsigmoid(-rest), F.logsigmoid(rest)
     entropy = -log_label.exp() * log_label - log_rest.exp() * (log_rest - math.log(num_others))
     label, other = log_label.exp().to(logits.dtype), (log_rest.exp() / num_others).to(logits.dtype)
-    student = Softmax(logits, temperature)
-    teacher_labels = teacher_labels.unsqueeze(1)
-    # Σ_k q_k log p_k, in which Σ_k q_k = 1
-    cross_term = (label - other) * student.fall.gather(1, teacher_labels) + other * student.fall.sum(1, keepdim=True)
-    value = weight * (student.total.log() - cross_term - entropy.to(logits.dtype)).squeeze(1)
-    steepness = weight / temperature
-    derivative = torch.addcmul(
-        -steepness * other + torch.zeros_like(student.total), student.powers, steepness / student.total
+    steepness = weights / temperature
+    derivative, bits, total, largest, hard_total = in_parts(
+        _virtual_divergence, logits, steepness, -steepness * other, shares, temperature
     )
+    # Σ_k q_k log p_k, in which Σ_k q_k = 1
+    log_p_label = (logits.gather(1, teacher_labels) - largest) / temperature
+    cross_term = (label - other) * log_p_label + other * BIT * bits
+    value = weights * (total.log() - cross_term - entropy.to(logits.dtype))
     derivative = add_at(derivative, teacher_labels, steepness * (other - label))
-    if labels is None:
-        return value, derivative
-    loss, derivative = _plus_cross_entropy(derivative, student, labels, share)
-    return loss + value, derivative
+    return _with_labels(value, derivative, logits, labels, shares, largest, hard_total)
+
+
+def _virtual_divergence(
+    logits: Tensor, steepness: Tensor, of_all: Tensor, shares: Tensor | None, temperature: Number
+) -> tuple[Tensor, ...]:
+    student = Softmax(logits, temperature)
+    derivative = torch.addcmul(of_all, student.powers, steepness / student.total)
+    derivative, *hard = _with_softmax(derivative, student, shares)
+    return derivative, student.fall.sum(1, keepdim=True), student.total, *hard
 
 
 def decoupled_divergence(
     logits: Tensor,
+    weights: Tensor,
     labels: Tensor | None,
-    share: Number,
-    weight: Number,
+    shares: Tensor | None,
     teacher_logits: Tensor,
     teacher_labels: Tensor,
     temperature: Number,
@@ -104,11 +125,11 @@ def decoupled_divergence(
 
     Args:
         logits: z, [N, K] or [N, K, H, W]; p = softmax(z / T), b = (p_y, 1 - p_y), q_k = p_k / (1 - p_y) for k ≠ y.
+        weights: as in `divergence`.
         labels: as in `divergence`.
-        share: as in `divergence`.
-        weight: as in `divergence`.
+        shares: as in `divergence`.
         teacher_logits: shaped like the logits.
-        teacher_labels: y of the second term, int64 [N] or [N, H, W].
+        teacher_labels: y of the second term, int64, one for each position.
         temperature: T > 0.
         alpha: α.
         beta: β.
@@ -116,41 +137,69 @@ def decoupled_divergence(
     Returns:
         As `divergence` does.
     """
-    chosen = teacher_labels.unsqueeze(1)
-    (others, label), (teacher_others, teacher_label) = _apart(logits, chosen), _apart(teacher_logits, chosen)
-    student, teacher = Softmax(others, temperature), Softmax(teacher_others, temperature)
-    # log (1 - p_y) / p_y, by which the label's probability and that of the rest are told without 1 - p
-    rest = (student.largest - label) / temperature + student.total.log()
-    teacher_rest = (teacher.largest - teacher_label) / temperature + teacher.total.log()
+    steepness = weights / temperature
+    of_rest, of_others = alpha * steepness, beta * steepness
+    derivative, bits, total, teacher_total, rest, teacher_rest, hard_rest, by_rest = in_parts(
+        _decoupled_divergence, logits, of_rest, of_others, shares, teacher_logits, teacher_labels, temperature
+    )
     label_share, rest_share = torch.sigmoid(-teacher_rest), torch.sigmoid(teacher_rest)
-    of_label = label_share * (F.logsigmoid(-teacher_rest) - F.logsigmoid(-rest))
-    of_rest = rest_share * (F.logsigmoid(teacher_rest) - F.logsigmoid(rest))
-    value = weight * (alpha * (of_label + of_rest) + beta * student.divergence_from(teacher)).squeeze(1)
-    steepness = weight / temperature
-    by_rest = steepness * alpha * (torch.sigmoid(rest) - rest_share)
-    slope, teacher_slope = (steepness * beta + by_rest) / student.total, -steepness * beta / teacher.total
-    derivative = torch.addcmul(student.powers * slope, teacher.powers, teacher_slope)
-    if labels is not None:  # which are the teacher's; the same two parts make the softmax of all
+    label_term = label_share * (F.logsigmoid(-teacher_rest) - F.logsigmoid(-rest))
+    rest_term = rest_share * (F.logsigmoid(teacher_rest) - F.logsigmoid(rest))
+    others_term = BIT * bits / teacher_total + (total / teacher_total).log()
+    value = weights * (alpha * (label_term + rest_term) + beta * others_term)
+    if shares is not None:  # the labels are the teacher's
+        value = value - shares * F.logsigmoid(-hard_rest)
+    return value, add_at(derivative, teacher_labels, -by_rest)
+
+
+def _decoupled_divergence(
+    logits: Tensor,
+    of_rest: Tensor,
+    of_others: Tensor,
+    shares: Tensor | None,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: Number,
+) -> tuple[Tensor, ...]:
+    student, teacher = (Softmax(z, temperature, without=labels) for z in (logits, teacher_logits))
+    # log (1 - p_y) / p_y, by which the label's probability and that of the rest are told without 1 - p
+    label = logits.gather(1, labels)
+    rest, teacher_rest = student.log_odds_against(label), teacher.log_odds_against(teacher_logits.gather(1, labels))
+    by_rest = of_rest * (torch.sigmoid(rest) - torch.sigmoid(teacher_rest))
+    bits = student.falls_below(teacher)
+    derivative = student.powers * ((of_others + by_rest) / student.total)
+    derivative = plus_product(derivative, teacher.powers, -of_others / teacher.total)
+    hard_rest = rest
+    if shares is not None:  # the same two parts make the softmax of all
         powers = student.unsoftened()
         total = powers.sum(1, keepdim=True)
         hard_rest = student.largest - label + total.log()
-        value = value - share * F.logsigmoid(-hard_rest).squeeze(1)
-        by_hard_rest = share * torch.sigmoid(hard_rest)
-        derivative = torch.addcmul(derivative, powers, by_hard_rest / total)
+        by_hard_rest = shares * torch.sigmoid(hard_rest)
+        derivative = plus_product(derivative, powers, by_hard_rest / total)
         by_rest = by_rest + by_hard_rest
-    return value, add_at(derivative, chosen, -by_rest)
+    return derivative, bits, student.total, teacher.total, rest, teacher_rest, hard_rest, by_rest
 
 
-def _plus_cross_entropy(derivative: Tensor, student: Softmax, labels: Tensor, share: Number) -> tuple[Tensor, Tensor]:
-    """Return share · -log softmax(z)_y of each position, and the derivative with its own added."""
+def _with_softmax(derivative: Tensor, student: Softmax, shares: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the derivative plus s · softmax(z), and of what softmax(z) is made the largest logit and the sum."""
+    if shares is None:
+        return derivative, student.largest, student.total
     powers = student.unsoftened()
     total = powers.sum(1, keepdim=True)
-    label = student.logits.gather(1, labels.unsqueeze(1))
-    loss = share * (total.log() + (student.largest - label)).squeeze(1)
-    return loss, minus_targets(torch.addcmul(derivative, powers, share / total), labels, share)
+    return plus_product(derivative, powers, shares / total), student.largest, total
 
 
-def _apart(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits with the label's out of reach, and the label's."""
-    # A finite number for minus infinity, as 0 · ∞ would be nan.
-    return logits.scatter(1, labels, -1e30), logits.gather(1, labels)
+def _with_labels(
+    value: Tensor,
+    derivative: Tensor,
+    logits: Tensor,
+    labels: Tensor | None,
+    shares: Tensor | None,
+    largest: Tensor,
+    total: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the value plus s · -log softmax(z)_y, and the derivative, with s · softmax(z) in it, less s at y."""
+    if labels is None or shares is None:
+        return value, derivative
+    loss = total.log() + (largest - logits.gather(1, labels))
+    return value + shares * loss, add_at(derivative, labels, -shares)

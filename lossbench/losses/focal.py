@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -12,8 +13,10 @@ from lossbench.domains import NON_NEGATIVE, UNIT
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import weights_of_targets
-from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, expected_loss, mean_over_labelled, with_any_label
+from lossbench.losses.inplace import add_at, equal, plus_product, times
+from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.softmax import Softmax
+from lossbench.losses.targets import at_least_float32, expected_loss, mean_over_labelled, parts_of_mean, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"gamma": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -137,16 +140,29 @@ def dual_focal(
     """
     check_shapes(logits, targets, soft=False)
     logits = at_least_float32(logits)
-    log_p = log_probs(logits, targets, ignore_index)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
     labels = with_any_label(targets, ignore_index).unsqueeze(1)
-    # The runner-up's index is found without gradient and its value gathered: backward then touches one entry, not K.
+    return sum_with_gradient(partial(in_parts, _dual_focal), logits, weights, labels, gamma)
+
+
+def _dual_focal(logits: Tensor, weights: Tensor, labels: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of each position times its weight, and its derivative by z; runners-up that tie share theirs."""
+    softmax, label = Softmax(logits), logits.gather(1, labels)
+    log_p = softmax.log_probs_of(labels)
     # The threshold, not torch.where, whose comparison takes ten times as long.
-    leads = F.threshold(logits.detach().gather(1, labels) - logits.detach(), 0.0, torch.inf, inplace=True)
-    lead, runner_up = leads.min(1, keepdim=True)
-    label, below = logits.gather(1, torch.cat([labels, runner_up], 1)).unbind(1)
-    p_below = (log_p.target - (label - below)).exp() * lead.squeeze(1).isfinite()
-    losses = -((_remainder(log_p.target) + p_below) ** gamma * log_p.target)
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    leads = F.threshold(label - logits, 0.0, torch.inf, inplace=not torch.is_grad_enabled())
+    lead = leads.amin(1, keepdim=True)
+    p, p_below = log_p.exp(), (log_p - lead).exp()
+    rest = _remainder(log_p) + p_below
+    power = rest**gamma
+    # By rest, log p_y and log p_j; log p_k moves with z_j as [j = k] - p_j.
+    by_rest = -gamma * rest ** (gamma - 1) * log_p
+    by_label = -power - by_rest * p * (1 - p > torch.finfo(p.dtype).eps)
+    by_below = by_rest * p_below
+    is_below = equal(leads, lead)
+    derivative = times(softmax.powers, -weights * (by_label + by_below) / softmax.total)
+    derivative = plus_product(derivative, is_below, weights * by_below / is_below.sum(1, keepdim=True))
+    return -weights * power * log_p, add_at(derivative, labels, weights * by_label)
 
 
 def _remainder(log_p: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -12,9 +13,10 @@ from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.errors import ShapeError
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.parts import with_gradient
-from lossbench.losses.softmax import Softmax
-from lossbench.losses.targets import add_at, at_least_float32, is_labelled, with_any_label
+from lossbench.losses.inplace import add_at
+from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.softmax import BIT, Softmax
+from lossbench.losses.targets import at_least_float32, is_labelled, normalised, with_any_label
 
 
 @claim(shift_invariant=True)
@@ -66,29 +68,22 @@ def incremental_distillation(
     labelled = is_labelled(targets, ignore_index).to(at_least_float32(logits).dtype)
     is_new = labelled * (targets >= num_old)
     teacher = teacher_logits.detach().to(labelled.dtype)
-    weights = _part_of_mean(is_new), weight * _part_of_mean(labelled)
-    inputs = with_any_label(targets, ignore_index), teacher, *weights, temperature, teacher_temperature
-    return with_gradient(_terms, at_least_float32(logits), *inputs).sum()
-
-
-def _part_of_mean(weights: Tensor) -> Tensor:
-    """Return what a mean multiplies each value by before it adds them up; 0 where all weigh nothing."""
-    total = weights.sum()
-    return weights / total.where(total > 0, 1.0)
+    labels, old_weight = with_any_label(targets, ignore_index), weight / num_old * normalised(labelled)
+    inputs = old_weight.unsqueeze(1), labels.unsqueeze(1), teacher, temperature, teacher_temperature
+    return sum_with_gradient(partial(in_parts, _terms), at_least_float32(logits), normalised(is_new), *inputs)
 
 
 def _terms(
     logits: Tensor,
-    labels: Tensor,
-    teacher_logits: Tensor,
     new_weight: Tensor,
     old_weight: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor,
     temperature: float | Tensor,
     teacher_temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return both terms, weighed and added, and their derivative by z."""
-    num_old, labels = teacher_logits.shape[1], labels.unsqueeze(1)
-    new_weight, old_weight = new_weight.unsqueeze(1), old_weight.unsqueeze(1) / num_old
+    num_old = teacher_logits.shape[1]
     old_logits, new_logits = logits.split([num_old, logits.shape[1] - num_old], dim=1)
     new = Softmax(new_logits)
     # The label is one of all classes here, so that a label of none of the K is an error and not an old class.
@@ -96,20 +91,20 @@ def _terms(
     old_losses, by_old = _binary_terms(Softmax(old_logits, temperature), Softmax(teacher_logits, teacher_temperature))
     by_both = by_old * (old_weight / temperature), new.powers * (new_weight / new.total)
     losses = new_weight * new_losses + old_weight * old_losses
-    return losses.squeeze(1), add_at(torch.cat(by_both, 1), labels, -new_weight)
+    return losses, add_at(torch.cat(by_both, 1), labels, -new_weight)
 
 
 def _binary_terms(student: Softmax, teacher: Softmax) -> tuple[Tensor, Tensor]:
     """Return Σ_k BCE(p_k, t_k), [N, 1] or [N, 1, H, W], and its derivative by z / T."""
     least = torch.finfo(student.powers.dtype).tiny
     goal, probs = teacher.powers / teacher.total, student.powers / student.total
-    log_p = student.fall - student.total.log()
+    bits = student.fall - student.total.log2()  # log p
     # 1 - p has no digits left where p is nearly 1. Only the largest is: there it is the sum of the others.
     is_largest = student.powers.detach().floor()  # exp(0) = 1
     others = torch.addcmul(student.powers, student.powers, is_largest, value=-1).sum(1, keepdim=True)
     others = others + (is_largest.sum(1, keepdim=True) - 1)
     rest = torch.lerp(1 - probs, others / student.total, is_largest)
-    losses = -torch.lerp(rest.clamp(min=least).log(), log_p, goal).sum(1, keepdim=True)
+    losses = -BIT * torch.lerp(rest.clamp(min=least).log2(), bits, goal).sum(1, keepdim=True)
     # What -Σ_k (1 - t_k) log(1 - p_k) adds up to, c_k = (1 - t_k) p_k / (1 - p_k) of each class: by z_j it moves as
     # c_j (1 - p_j) less p_j times the c of the others. That of the largest may be so large that no digit of theirs is
     # left beside it. Where 1 - p is 0 but for rounding, its logarithm stays what it is.

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossbench.losses.inplace import has_memory
+
 PART = 2**18  # numbers for each thread: a megabyte of float32
 
 
@@ -37,32 +39,41 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
     return tuple(whole)
 
 
-def with_gradient(compute: Callable[..., tuple[Tensor, Tensor]], logits: Tensor, *inputs: Any) -> Tensor:
-    """Return a number per position whose gradient by the logits is computed along with it.
+def sum_with_gradient(
+    compute: Callable[..., tuple[Tensor, ...]], logits: Tensor, weights: Tensor, *inputs: Any
+) -> Tensor:
+    """Return a sum over the positions whose gradient by the logits is computed along with it.
 
-    What autograd would keep for the backward pass, several tensors as large as the logits, is one beside the inputs.
+    What autograd would keep for the backward pass, several tensors as large as the logits, is one beside the inputs. It
+    is the gradient already where nothing multiplies the sum.
 
     Args:
-        compute: called as `compute(logits, *inputs)`; returns the numbers, [N] or [N, H, W], and the derivative of each
-            by its logits, shaped like them, both by operations that autograd can differentiate. `in_parts` says what it
-            is called with.
+        compute: called as `compute(logits, weights, *inputs)`; returns two tensors, what is summed, [N, 1] or
+            [N, 1, H, W], each times its weight, and the derivative of each by its logits, shaped like them, both by
+            operations that autograd can differentiate, most of them `in_parts`.
         logits: float [N, K] or [N, K, H, W].
-        inputs: where a gradient is wanted by one of these, autograd does it all.
+        weights: of the positions, [N] or [N, H, W], from `lossbench.losses.targets.parts_of_mean` where the sum is to
+            be a mean; `compute` has them as [N, 1] or [N, 1, H, W].
+        inputs: where a gradient is wanted by one of these or by the weights, autograd does it all.
+
+    Returns:
+        Scalar.
     """
+    inputs = weights.unsqueeze(1), *inputs
     if torch.is_grad_enabled() and any(isinstance(values, Tensor) and values.requires_grad for values in inputs):
-        return compute(logits, *inputs)[0]
+        return compute(logits, *inputs)[0].sum()
     # What was made in inference mode, a teacher's logits say, cannot be kept for a backward pass; a copy can.
     inputs = tuple(v.clone() if isinstance(v, Tensor) and v.is_inference() else v for v in inputs)
     numbers: Tensor = _WithGradient.apply(compute, logits, *inputs)[0]
-    return numbers
+    return numbers.sum()
 
 
 class _WithGradient(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(compute: Callable[..., tuple[Tensor, Tensor]], logits: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
-        return in_parts(compute, logits, *inputs)
+    def forward(compute: Callable[..., tuple[Tensor, ...]], logits: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        return compute(logits, *inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -72,8 +83,8 @@ class _WithGradient(torch.autograd.Function):
         tensors = [values for values in inputs[1:] if isinstance(values, Tensor)]
         derivative = output[1]
         ctx.mark_non_differentiable(derivative)
-        # The first backward pass, mostly the only one, takes the derivative and turns it into the gradient: a new
-        # tensor of this size costs as much as three passes over it. What `torch.func` computes with must be saved.
+        # The first backward pass, mostly the only one, takes the derivative for the gradient: a new tensor of this size
+        # costs as much as three passes over it. What `torch.func` computes with must be saved.
         ctx.derivative = derivative if has_memory(derivative) else None
         ctx.save_for_backward(*tensors, *([] if ctx.derivative is derivative else [derivative]))
 
@@ -83,16 +94,15 @@ class _WithGradient(torch.autograd.Function):
             return None, None, *(None for _ in ctx.others)
         logits, *tensors = ctx.saved_tensors
         inputs = [tensors.pop(0) if values is Tensor else values for values in ctx.others]
-        factor = of_numbers.unsqueeze(1)
         if torch.is_grad_enabled():  # the gradient is to be differentiated
-            gradient = ctx.compute(logits, *inputs)[1] * factor
+            gradient = ctx.compute(logits, *inputs)[1] * of_numbers
         elif tensors:
-            gradient = tensors[0] * factor
+            gradient = tensors[0] * of_numbers
         else:
             derivative, ctx.derivative = ctx.derivative, None
             if derivative is None:  # this is another backward pass
-                derivative = in_parts(ctx.compute, logits, *inputs)[1]
-            gradient = derivative.mul_(factor)
+                derivative = ctx.compute(logits, *inputs)[1]
+            gradient = derivative if surely((of_numbers == 1).all()) else derivative.mul_(of_numbers)
         return None, gradient, *(None for _ in ctx.others)
 
 
@@ -115,10 +125,16 @@ def _by_position(values: Any, positions: int) -> bool:
     return isinstance(values, Tensor) and values.ndim > 0 and len(values) == positions
 
 
-def has_memory(tensor: Tensor) -> bool:
-    """Say whether it is a tensor of numbers, and not one that `torch.func` puts in the place of such."""
+def surely(condition: Tensor) -> bool:
+    """Say whether a condition is known to hold; what it spares must not matter.
+
+    On a GPU nothing is known, since every step would wait for the answer, and nothing under `torch.func.vmap`, where a
+    tensor is that of many models.
+
+    Args:
+        condition: bool, scalar.
+    """
     try:
-        tensor.untyped_storage()
-    except NotImplementedError:
+        return condition.device.type == "cpu" and bool(condition)
+    except RuntimeError:
         return False
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, Interval
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
+from lossbench.losses.inplace import plus, plus_product, times
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.parts import with_gradient
-from lossbench.losses.softmax import Softmax, minus_targets
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, with_any_label
+from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.softmax import BIT, Softmax, minus_targets
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, parts_of_mean, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"epsilon1": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -84,19 +86,21 @@ def confidence_penalty(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    losses = with_gradient(_less_entropy, logits, _goal(targets, logits, ignore_index), beta)
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    goal = _goal(targets, logits, ignore_index)
+    return sum_with_gradient(partial(in_parts, _less_entropy), logits, weights, goal, beta)
 
 
-def _less_entropy(logits: Tensor, targets: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
+def _less_entropy(logits: Tensor, weights: Tensor, targets: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
     softmax = Softmax(logits)
     log_total = softmax.total.log()
-    negative_entropy = (softmax.fall * softmax.powers).sum(1, keepdim=True) / softmax.total - log_total
+    negative_entropy = BIT / softmax.total * (softmax.fall * softmax.powers).sum(1, keepdim=True) - log_total
     losses = beta * negative_entropy - softmax.log_probs_of(targets)
-    # p (weight + β (log p - Σ p log p)), p and log p by what they are made of
-    constant = (_weight(targets, softmax) - beta * (log_total + negative_entropy)) / softmax.total
-    derivative = softmax.powers * torch.addcmul(constant, softmax.fall, beta / softmax.total)
-    return losses.squeeze(1), minus_targets(derivative, targets)
+    # p (Σ t + β (log p - Σ p log p)), p and log p by what they are made of
+    share = weights / softmax.total
+    constant = share * (_sum(targets, softmax) - beta * (log_total + negative_entropy))
+    derivative = times(torch.addcmul(constant, softmax.fall, beta * BIT * share), softmax.powers)
+    return weights * losses, minus_targets(derivative, targets, weights)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -132,23 +136,25 @@ def margin_smoothing(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    losses = with_gradient(_within_margin, logits, _goal(targets, logits, ignore_index), alpha, margin)
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    goal = _goal(targets, logits, ignore_index)
+    return sum_with_gradient(partial(in_parts, _within_margin), logits, weights, goal, alpha, margin)
 
 
 def _within_margin(
-    logits: Tensor, targets: Tensor, alpha: float | Tensor, margin: float | Tensor
+    logits: Tensor, weights: Tensor, targets: Tensor, alpha: float | Tensor, margin: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    softmax, share = Softmax(logits), alpha / logits.shape[1]
-    beyond = (softmax.fall + margin).clamp(max=0)  # by how far below the margin, negative
-    losses = -share * beyond.sum(1, keepdim=True) - softmax.log_probs_of(targets)
+    softmax, share = Softmax(logits), weights * alpha / logits.shape[1]
+    log_p = softmax.log_probs_of(targets)
+    beyond = plus(softmax.fall, margin / BIT).clamp(max=0)  # by how many bits below the margin, negative
+    losses = -share * BIT * beyond.sum(1, keepdim=True) - weights * log_p
     is_beyond = beyond.sign()  # -1 where it is
     is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
     by_largest = -share * is_beyond.sum(1, keepdim=True) / is_largest.sum(1, keepdim=True)  # equal ones share it
-    derivative = softmax.powers * (_weight(targets, softmax) / softmax.total)
-    derivative = torch.addcmul(derivative, is_largest, by_largest)
-    derivative = torch.addcmul(derivative, is_beyond, share + torch.zeros_like(by_largest))
-    return losses.squeeze(1), minus_targets(derivative, targets)
+    derivative = times(softmax.powers, weights * _sum(targets, softmax) / softmax.total)
+    derivative = plus_product(derivative, is_largest, by_largest)
+    derivative = plus_product(derivative, is_beyond, share)
+    return losses, minus_targets(derivative, targets, weights)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -189,10 +195,10 @@ def max_suppression(
 
 
 def _goal(targets: Tensor, logits: Tensor, ignore_index: int) -> Tensor:
-    """Return labels, any where there is none, or probabilities of the logits' type."""
-    return targets.to(logits) if targets.is_floating_point() else with_any_label(targets, ignore_index)
+    """Return labels, any where there is none, [N, 1] or [N, 1, H, W], or probabilities of the logits' type."""
+    return targets.to(logits) if targets.is_floating_point() else with_any_label(targets, ignore_index).unsqueeze(1)
 
 
-def _weight(targets: Tensor, softmax: Softmax) -> Tensor:
+def _sum(targets: Tensor, softmax: Softmax) -> Tensor:
     """Return Σ_k t_k, by which p counts in the derivative of -Σ_k t_k log p_k."""
     return targets.sum(1, keepdim=True) if targets.is_floating_point() else torch.ones_like(softmax.total)

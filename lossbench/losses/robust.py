@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -12,8 +13,15 @@ from lossbench.domains import NON_NEGATIVE, SHARE, UNIT, Interval
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.parts import with_gradient
-from lossbench.losses.targets import at_least_float32, at_target, expected_loss, mean_over_labelled, with_any_label
+from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.targets import (
+    at_least_float32,
+    at_target,
+    expected_loss,
+    mean_over_labelled,
+    parts_of_mean,
+    with_any_label,
+)
 from lossbench.losses.tempered import limit_at_zero, tempered_divergence, tempered_log, tempered_log_softmax
 
 
@@ -141,10 +149,10 @@ def bi_tempered(
     logits = at_least_float32(logits)
     if targets.is_floating_point():
         losses = _divergence_from_soft(tempered_log_softmax(logits, t2), targets.to(logits), t1)
-    else:
-        labels = with_any_label(targets, ignore_index)
-        losses = with_gradient(tempered_divergence, logits, labels, t1, t2) - 1 / (2 - t1)
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+        return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    labels = with_any_label(targets, ignore_index).unsqueeze(1)
+    return sum_with_gradient(partial(in_parts, tempered_divergence), logits, weights, labels, t1, t2)
 
 
 def _divergence_from_soft(log_probs: Tensor, goal: Tensor, t1: float | Tensor) -> Tensor:

@@ -1,17 +1,20 @@
 """What a softmax is made of, for losses that write down their own derivative.
 
-They are computed by `lossbench.losses.parts.with_gradient`. An exponential takes as long as five to ten additions, so
-each is computed once; and what a sum is to divide is divided where it is multiplied by something else anyway.
+They are computed by `lossbench.losses.parts.sum_with_gradient`, some positions at a time, so that operations on a
+number per position cost something, too. An exponential takes as long as five additions or more, so each is computed
+once, as a power of 2, which takes a CPU little more than half as long as one of e; logarithms are in bits until they
+have been summed; and what a sum is to divide is divided where it is multiplied by something else anyway.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from lossbench.losses.targets import add_at
+from lossbench.losses.inplace import add_at, minus, plus_product, times
+
+BIT = math.log(2)  # in nats
 
 
 class Softmax:
@@ -20,65 +23,78 @@ class Softmax:
     Attributes:
         logits: z, [N, K] or [N, K, H, W]; what is said of [N, 1] below holds of [N, 1, H, W].
         temperature: T > 0, a number or scalar tensor.
+        without: the class of each position that is left out, int64 [N, 1]; None where none is.
         largest: max z, [N, 1].
-        fall: (z - max z) / T, shaped like z. What all logits have in common goes first: it would round sums.
-        powers: exp(fall), shaped like z.
-        total: Σ exp(fall) ≥ 1, [N, 1]: powers / total is the softmax.
+        fall: (z - max z) / T in bits, shaped like z. What all logits have in common goes first: it would round sums.
+        powers: 2^fall = exp((z - max z) / T), shaped like z.
+        total: Σ powers ≥ 1, [N, 1]: powers / total is the softmax.
     """
 
-    def __init__(self, logits: Tensor, temperature: float | Tensor = 1.0) -> None:
+    def __init__(self, logits: Tensor, temperature: float | Tensor = 1.0, without: Tensor | None = None) -> None:
         """Compute them; the arguments are as above."""
-        self.logits, self.temperature = logits, temperature
-        self.largest = logits.amax(1, keepdim=True)
-        self.fall = self._below_largest(1 / temperature)
-        self.powers = self.fall.exp()
+        self.logits, self.temperature, self.without = logits, temperature, without
+        values = self._values()
+        self.largest = values.amax(1, keepdim=True)
+        self.fall = self._below_largest(values, 1 / temperature)
+        self.powers = self.fall.exp2()
         self.total = self.powers.sum(1, keepdim=True)
 
     def log_probs_of(self, targets: Tensor) -> Tensor:
         """Return Σ_k t_k log p_k of each position, [N, 1].
 
         Args:
-            targets: class indices, int64 [N] or [N, H, W], or probabilities t shaped like the logits.
+            targets: class indices, int64 [N, 1], or probabilities t shaped like the logits.
         """
         if targets.is_floating_point():
             weight = targets.sum(1, keepdim=True)
-            return (targets * self.fall).sum(1, keepdim=True) - weight * self.total.log()
-        return self.fall.gather(1, targets.unsqueeze(1)) - self.total.log()
+            return BIT * (targets * self.fall).sum(1, keepdim=True) - weight * self.total.log()
+        return BIT * self.fall.gather(1, targets) - self.total.log()
 
-    def divergence_from(self, teacher: Softmax) -> Tensor:
-        """Return KL(teacher ‖ self) of each position, [N, 1].
+    def log_odds_against(self, label: Tensor) -> Tensor:
+        """Return log (1 - p) / p of a class, [N, 1].
 
         Args:
-            teacher: another softmax of as many classes.
+            label: the logit of the class that is left out, [N, 1].
         """
-        weighted = ((teacher.fall - self.fall) * teacher.powers).sum(1, keepdim=True)
-        return weighted / teacher.total + (self.total / teacher.total).log()
+        return (self.largest - label) / self.temperature + self.total.log()
+
+    def falls_below(self, teacher: Softmax) -> Tensor:
+        """Return Σ_k powers_k of the teacher · (its fall_k - own fall_k) in bits, [N, 1].
+
+        Over the teacher's total it is KL(teacher ‖ self) but for the logarithm of the quotient of the totals.
+
+        Args:
+            teacher: another softmax of as many classes, whose `fall` is not to be read again.
+        """
+        return times(minus(teacher.fall, self.fall), teacher.powers).sum(1, keepdim=True)
 
     def unsoftened(self) -> Tensor:
-        """Return exp(z - max z), shaped like z: where T is 1, 2 or 4 without another exponential."""
+        """Return exp(z - max z), shaped like z: where T is 1, 2 or 4 of `powers`, which are not to be read again."""
         if isinstance(self.temperature, Tensor) or self.temperature not in (1, 2, 4):
-            return self._below_largest(1.0).exp()
+            return self._below_largest(self._values(), 1.0).exp2()
         powers = self.powers
         for _ in range(int(self.temperature) // 2):
-            powers = powers * powers
+            powers = times(powers, powers)
         return powers
 
-    def _below_largest(self, scale: float | Tensor) -> Tensor:
-        if isinstance(scale, Tensor) or math.frexp(scale)[0] != 0.5:
-            return (self.logits - self.largest) * scale
-        # Nothing but the difference is rounded where the scale is a power of 2: one pass does it, and the largest is 0.
-        return torch.add(self.largest * -scale, self.logits, alpha=scale)
+    def _values(self) -> Tensor:
+        if self.without is None:
+            return self.logits
+        return self.logits.scatter(1, self.without, -1e30)  # not minus infinity, as 0 · ∞ would be nan
+
+    def _below_largest(self, values: Tensor, scale: float | Tensor) -> Tensor:
+        fall = values - self.largest if values is self.logits else minus(values, self.largest)
+        return times(fall, scale / BIT)
 
 
-def minus_targets(derivative: Tensor, targets: Tensor, amount: float | Tensor = 1.0) -> Tensor:
-    """Return a derivative less amount · t, that of amount · Σ_k t_k z_k; it may be written to.
+def minus_targets(derivative: Tensor, targets: Tensor, amounts: Tensor) -> Tensor:
+    """Return a derivative less amount · t, that of amount · Σ_k t_k z_k; the derivative is not to be read again.
 
     Args:
-        derivative: fresh, [N, K] or [N, K, H, W].
-        targets: class indices, int64 [N] or [N, H, W], or probabilities t shaped like the derivative.
-        amount: a number, or a tensor that can be spread over [N, 1] or [N, 1, H, W].
+        derivative: [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N, 1] or [N, 1, H, W], or probabilities t shaped like the derivative.
+        amounts: [N, 1] or [N, 1, H, W].
     """
     if targets.is_floating_point():
-        return derivative - amount * targets
-    taken = torch.as_tensor(-amount, dtype=derivative.dtype, device=derivative.device)
-    return add_at(derivative, targets.unsqueeze(1), taken)
+        return plus_product(derivative, targets, -amounts)
+    return add_at(derivative, targets, -amounts)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lossbench.losses.checks import per_position
-from lossbench.losses.parts import has_memory
+from lossbench.losses.parts import surely
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -47,21 +47,6 @@ def with_any_label(targets: Tensor, ignore_index: int) -> Tensor:
         ignore_index: the index that marks a position to leave out.
     """
     return targets if targets.is_floating_point() else targets.where(is_labelled(targets, ignore_index), 0)
-
-
-def surely(condition: Tensor) -> bool:
-    """Say whether a condition is known to hold; what it spares must not matter.
-
-    On a GPU nothing is known, since every step would wait for the answer, and nothing under `torch.func.vmap`, where a
-    tensor is that of many models.
-
-    Args:
-        condition: bool, scalar.
-    """
-    try:
-        return condition.device.type == "cpu" and bool(condition)
-    except RuntimeError:
-        return False
 
 
 def where_labelled(targets: Tensor, num_classes: int, ignore_index: int) -> Tensor | None:
@@ -142,22 +127,6 @@ def subtract_target(values: Tensor, targets: Tensor, ignore_index: int, amount: 
     return values.scatter_add(1, indices.unsqueeze(1), -amount.expand_as(indices).unsqueeze(1))
 
 
-def add_at(values: Tensor, indices: Tensor, added: Tensor) -> Tensor:
-    """Add a number per position to the value of one class each, perhaps in place: the values are not to be read again.
-
-    Args:
-        values: [N, K] or [N, K, H, W].
-        indices: of the classes, int64 [N, 1] or [N, 1, H, W].
-        added: what can be spread over the shape of the indices.
-
-    Returns:
-        The values.
-    """
-    if has_memory(indices):
-        return values.scatter_add_(1, indices, added + torch.zeros_like(values[:, :1]))
-    return values.scatter_add(1, indices, added + torch.zeros_like(indices, dtype=values.dtype))  # of several models
-
-
 def sum_of_squares(values: Tensor) -> Tensor:
     """Sum the squares over the classes; forward and backward are one pass over memory each.
 
@@ -232,12 +201,47 @@ def mean_over_labelled(
     Raises:
         ShapeError: if the sample weights have another shape.
     """
-    weights = is_labelled(targets, ignore_index).to(losses.dtype)
+    weights = _position_weights(losses, targets, ignore_index, sample_weights, class_weights)
+    return weighted_mean(losses, weights)
+
+
+def parts_of_mean(logits: Tensor, targets: Tensor, ignore_index: int, sample_weights: Tensor | None = None) -> Tensor:
+    """Return what `mean_over_labelled` multiplies each position's loss by before it adds them up.
+
+    Args:
+        logits: [N, K] or [N, K, H, W]; gives the dtype.
+        targets: class indices, int64 [N] or [N, H, W], or probabilities, of which none is ignored.
+        ignore_index: the index that marks a position to leave out.
+        sample_weights: s ≥ 0, [N] or one for each position; None is all 1.
+
+    Returns:
+        [N] or [N, H, W]; they sum to 1, or are all 0.
+
+    Raises:
+        ShapeError: if the sample weights have another shape.
+    """
+    return normalised(_position_weights(logits[:, 0], targets, ignore_index, sample_weights))
+
+
+def normalised(weights: Tensor) -> Tensor:
+    """Return the weights over their sum; where it is zero, as they are."""
+    total = weights.sum()
+    return weights / total.where(total > 0, 1.0)
+
+
+def _position_weights(
+    like: Tensor,
+    targets: Tensor,
+    ignore_index: int,
+    sample_weights: Tensor | None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    weights = is_labelled(targets, ignore_index).to(like.dtype)
     if class_weights is not None:
         weights = weights * class_weights
     if sample_weights is not None:
-        weights = weights * per_position(sample_weights, losses)
-    return weighted_mean(losses, weights)
+        weights = weights * per_position(sample_weights, like)
+    return weights
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.losses.parts import in_parts
-from lossbench.losses.targets import add_at, surely
+from lossbench.losses.inplace import add_at
+from lossbench.losses.parts import in_parts, surely
 
 SMALLEST = 1e-19  # its square is still above float32's least normal number
 MOST_FACTORS = 16  # of a power: of more, the last digits would be lost
@@ -68,21 +68,21 @@ def tempered_log_softmax(logits: Tensor, t: float | Tensor) -> Tensor:
 
 
 def tempered_divergence(
-    logits: Tensor, labels: Tensor, t1: float | Tensor, t2: float | Tensor
+    logits: Tensor, weights: Tensor, labels: Tensor, t1: float | Tensor, t2: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute Σ_k p_k^(2-t1) / (2-t1) - log_t1 p_y, for `lossbench.losses.parts.with_gradient`.
+    """Compute (Σ_k p_k^(2-t1) - 1) / (2-t1) - log_t1 p_y, for `lossbench.losses.parts.sum_with_gradient`.
 
     Args:
         logits: z, float [N, K] or [N, K, H, W]; p as in `tempered_log_softmax` at t2.
-        labels: y, int64 [N] or [N, H, W].
+        weights: of the positions, [N, 1] or [N, 1, H, W].
+        labels: y, int64, likewise.
         t1: in [0, 1], a number or scalar tensor.
         t2: ≥ 1, a number or scalar tensor.
 
     Returns:
-        A number per position, [N] or [N, H, W], and its derivative by z, shaped like the logits.
+        A number per position times its weight, [N, 1] or [N, 1, H, W], and its derivative by z, shaped like the logits.
     """
     r, s = limit_at_zero(1 - t1, logits), limit_at_zero(t2 - 1, logits)
-    labels = labels.unsqueeze(1)
     if torch.is_grad_enabled():
         log_p = tempered_log_softmax(logits, t2)
         label, slope, probs, powers = log_p.gather(1, labels), (s * log_p).exp(), log_p.exp(), ((1 + r) * log_p).exp()
@@ -91,12 +91,13 @@ def tempered_divergence(
         label = -above.gather(1, labels).log1p() / s
         wholes = _whole(1, t2 - 1), _whole(2 - t1, t2 - 1)
         slope, probs, powers = _inverse_powers(above, (1 / s, (1 + r) / s), wholes)
-    values = powers.sum(1, keepdim=True) / (1 + r) - tempered_log(label, r)
+    values = (powers.sum(1, keepdim=True) - 1) / (1 + r) - tempered_log(label, r)
     # At a given λ, d log p_k / d z_k = p_k^s; λ itself moves with z as the escort distribution.
     label_power = (r * label).exp() * slope.gather(1, labels)
     by_class, escort = powers * slope, probs * slope
     moves = (by_class.sum(1, keepdim=True) - label_power) / escort.sum(1, keepdim=True)
-    return values.squeeze(1), add_at(torch.addcmul(by_class, escort, -moves), labels, -label_power)
+    derivative = torch.addcmul(by_class, escort, -moves) * weights
+    return weights * values, add_at(derivative, labels, -label_power * weights)
 
 
 class _TemperedLogSoftmax(torch.autograd.Function):

@@ -1,0 +1,92 @@
+"""Arithmetic that may write its result over its first argument, which is not to be read again.
+
+A fresh tensor as large as the logits costs a pass over memory that its result does not need. Where autograd or
+`torch.func` would read what is written over, the result is a fresh tensor all the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def times(values: Tensor, factor: float | Tensor) -> Tensor:
+    """Return values · factor.
+
+    Args:
+        values: any shape.
+        factor: a number, or what can be spread over the values.
+    """
+    return values.mul_(factor) if _may_write(values, factor) else values * factor
+
+
+def plus(values: Tensor, other: float | Tensor) -> Tensor:
+    """Return values + other.
+
+    Args:
+        values: any shape.
+        other: a number, or what can be spread over the values.
+    """
+    return values.add_(other) if _may_write(values, other) else values + other
+
+
+def minus(values: Tensor, other: Tensor) -> Tensor:
+    """Return values - other.
+
+    Args:
+        values: any shape.
+        other: what can be spread over the values.
+    """
+    return values.sub_(other) if _may_write(values, other) else values - other
+
+
+def plus_product(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return values + first · second.
+
+    Args:
+        values: any shape.
+        first: what can be spread over the values.
+        second: likewise.
+    """
+    if _may_write(values, first, second):
+        return values.addcmul_(first, second)
+    return torch.addcmul(values, first, second)
+
+
+def equal(values: Tensor, other: Tensor) -> Tensor:
+    """Return 1 where the values are the other's, 0 elsewhere.
+
+    Args:
+        values: any shape.
+        other: what can be spread over the values.
+    """
+    # As numbers at once: as booleans, and then as numbers, it takes ten times as long.
+    return values.eq_(other) if _may_write(values, other) else (values == other).to(values.dtype)
+
+
+def add_at(values: Tensor, indices: Tensor, added: Tensor) -> Tensor:
+    """Add a number per position to the value of one class each.
+
+    Args:
+        values: [N, K] or [N, K, H, W].
+        indices: of the classes, int64 [N, 1] or [N, 1, H, W].
+        added: what can be spread over the shape of the indices.
+    """
+    added = added.expand(indices.shape)
+    if _may_write(values, indices, added):
+        return values.scatter_add_(1, indices, added)
+    return values.scatter_add(1, indices, added)
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Say whether it is a tensor of numbers, and not one that `torch.func` puts in the place of such."""
+    try:
+        tensor.untyped_storage()
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _may_write(values: Tensor, *others: float | Tensor) -> bool:
+    tensors = (values, *(other for other in others if isinstance(other, Tensor)))
+    return not torch.is_grad_enabled() and all(has_memory(tensor) for tensor in tensors)
