@@ -53,6 +53,15 @@ def plus_product(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return torch.addcmul(values, first, second)
 
 
+def reciprocal(values: Tensor) -> Tensor:
+    """Return 1 / values.
+
+    Args:
+        values: any shape.
+    """
+    return values.reciprocal_() if _may_write(values) else values.reciprocal()
+
+
 def equal(values: Tensor, other: Tensor) -> Tensor:
     """Return 1 where the values are the other's, 0 elsewhere.
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.losses.inplace import add_at
+from lossbench.losses.inplace import add_at, plus, plus_product, reciprocal, times
 from lossbench.losses.parts import in_parts, surely
+from lossbench.losses.softmax import BIT
 
 SMALLEST = 1e-19  # its square is still above float32's least normal number
 MOST_FACTORS = 16  # of a power: of more, the last digits would be lost
@@ -87,16 +88,16 @@ def tempered_divergence(
         log_p = tempered_log_softmax(logits, t2)
         label, slope, probs, powers = log_p.gather(1, labels), (s * log_p).exp(), log_p.exp(), ((1 + r) * log_p).exp()
     else:
-        above = _above(logits, s, _whole(1, t2 - 1))
-        label = -above.gather(1, labels).log1p() / s
+        falls, rise = _falls_and_rise(logits, s, _whole(1, t2 - 1))
+        label = -(falls.gather(1, labels) + rise).log1p() / s
         wholes = _whole(1, t2 - 1), _whole(2 - t1, t2 - 1)
-        slope, probs, powers = _inverse_powers(above, (1 / s, (1 + r) / s), wholes)
+        slope, probs, powers = _inverse_powers(falls, rise, (1 / s, (1 + r) / s), wholes)
     values = (powers.sum(1, keepdim=True) - 1) / (1 + r) - tempered_log(label, r)
     # At a given λ, d log p_k / d z_k = p_k^s; λ itself moves with z as the escort distribution.
     label_power = (r * label).exp() * slope.gather(1, labels)
-    by_class, escort = powers * slope, probs * slope
+    by_class, escort = times(powers, slope), times(probs, slope)
     moves = (by_class.sum(1, keepdim=True) - label_power) / escort.sum(1, keepdim=True)
-    derivative = torch.addcmul(by_class, escort, -moves) * weights
+    derivative = times(plus_product(by_class, escort, -moves), weights)
     return weights * values, add_at(derivative, labels, -label_power * weights)
 
 
@@ -120,13 +121,14 @@ class _TemperedLogSoftmax(torch.autograd.Function):
 
 
 def _log_p(logits: Tensor, s: Tensor, whole: int | None) -> tuple[Tensor]:
-    return (_above(logits, s, whole).log1p_().div_(-s),)
+    falls, rise = _falls_and_rise(logits, s, whole)
+    return (plus(falls, rise).log1p_().div_(-s),)
 
 
-def _above(logits: Tensor, s: Tensor, whole: int | None) -> Tensor:
-    """Return x ≥ 0 of p = (1 + x)^(-1/s)."""
-    falls = s * (logits.amax(1, keepdim=True) - logits)  # s (max z - z) ≥ 0
-    rise = torch.expm1(s * math.log(logits.shape[1])) - falls.mean(1, keepdim=True)  # s (λ - max z)
+def _falls_and_rise(logits: Tensor, s: Tensor, whole: int | None) -> tuple[Tensor, Tensor]:
+    """Return s (max z - z) ≥ 0, shaped like z, and s (λ - max z) ≥ 0: p = (1 + both)^(-1/s)."""
+    falls = times(logits.amax(1, keepdim=True) - logits, s)
+    rise = torch.expm1(s * math.log(logits.shape[1])) - falls.mean(1, keepdim=True)
     rise = rise.clamp(min=0)
     near = torch.finfo(logits.dtype).eps ** 0.5  # of a step; what is left is a tenth of its square
     for _ in range(NEWTON_STEPS):
@@ -134,7 +136,7 @@ def _above(logits: Tensor, s: Tensor, whole: int | None) -> Tensor:
         rise = rise + step
         if surely((step.abs() < near * (1 + rise)).all()):
             break
-    return falls + rise
+    return falls, rise
 
 
 def _of_logits(log_p: Tensor, s: Tensor, gradient: Tensor) -> tuple[Tensor]:
@@ -153,24 +155,35 @@ def _of_s(log_p: Tensor, s: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _newton_step(falls: Tensor, rise: Tensor, s: Tensor, whole: int | None) -> Tensor:
-    inverse, probs = _inverse_powers(falls + rise, (1 / s,), (whole,))  # exp_t(z - λ)
+    inverse, probs = _inverse_powers(falls, rise, (1 / s,), (whole,))  # exp_t(z - λ)
     log_total = probs.sum(1, keepdim=True).log()
-    slope = (probs * inverse).sum(1, keepdim=True)  # Σ exp_t^t
+    slope = times(inverse, probs).sum(1, keepdim=True)  # Σ exp_t^t
     return -torch.expm1(-s * log_total) * ((1 + s) * log_total).exp() / slope
 
 
-def _inverse_powers(above: Tensor, exponents: tuple[Tensor, ...], wholes: tuple[int | None, ...]) -> tuple[Tensor, ...]:
-    """Return 1 / (1 + x) and (1 + x)^-e of each exponent e, by products where all are known to be whole numbers."""
-    inverse = (above + 1).reciprocal()
+def _inverse_powers(
+    falls: Tensor, rise: Tensor, exponents: tuple[Tensor, ...], wholes: tuple[int | None, ...]
+) -> tuple[Tensor, ...]:
+    """Return 1 / (1 + x) and (1 + x)^-e of each exponent e, by products where all are known to be whole numbers.
+
+    Args:
+        falls: x = falls + rise.
+        rise: [N, 1] or [N, 1, H, W].
+        exponents: e.
+        wholes: the exponents that are small whole numbers, None for others.
+    """
     numbers = [whole for whole in wholes if whole is not None]
     if len(numbers) < len(exponents):
-        log = above.log1p()
-        return inverse, *((log * -exponent).exp() for exponent in exponents)
+        above = falls + rise
+        bits = times(above.log1p(), -1 / BIT)
+        return (above + 1).reciprocal(), *((bits * exponent).exp2() for exponent in exponents)
+    inverse = reciprocal(falls + (rise + 1))
     squares = [inverse]  # (1 + x)^-1, -2, -4 …
     while 2 ** len(squares) <= max(numbers):
         squares.append(squares[-1] * squares[-1])
     factors = ([square for place, square in enumerate(squares) if number >> place & 1] for number in numbers)
-    return inverse, *(functools.reduce(torch.mul, some) for some in factors)
+    # Each its own tensor, that may be written over.
+    return inverse, *(functools.reduce(torch.mul, some) if len(some) > 1 else some[0].clone() for some in factors)
 
 
 def _whole(numerator: float | Tensor, denominator: float | Tensor) -> int | None:
