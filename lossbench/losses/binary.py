@@ -11,7 +11,7 @@ from torch import Tensor
 from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
-from lossbench.losses.inplace import add_at, plus, plus_product, times
+from lossbench.losses.inplace import add_at, plus, plus_product, put_at, times
 from lossbench.losses.link import link
 from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import BIT
@@ -102,7 +102,7 @@ def _of_others(logits: Tensor, slope: Tensor, all_z: Tensor | None, labels: Tens
     # -log(1 - σ(z)) = max(z, 0) + log(1 + exp(-|z|)): torch's own softplus and logsigmoid take longer.
     above = F.relu(logits)
     powers = times(torch.sub(logits, above, alpha=2), 1 / BIT).exp2()  # exp(-|z|)
-    above, powers = (add_at(values, labels, -values.gather(1, labels)) for values in (above, powers))
+    above, powers = (put_at(values, labels, 0.0) for values in (above, powers))
     no = above.sum(1, keepdim=True) + _log_product(powers)
     derivative = times(torch.sigmoid(logits), slope)
     if all_z is None:
@@ -112,10 +112,11 @@ def _of_others(logits: Tensor, slope: Tensor, all_z: Tensor | None, labels: Tens
 
 def _log_product(powers: Tensor) -> Tensor:
     """Return Σ_k log(1 + x_k) of 0 ≤ x ≤ 1 by an eighth of the logarithms: (1 + a)(1 + b) = 1 + (a + b + ab)."""
-    odd_ones = torch.zeros_like(powers[:, :1])
+    odd_ones: float | Tensor = 0.0
     for _ in range(3):
         half = powers.shape[1] // 2
-        first, second, odd_one = powers.split([half, half, powers.shape[1] - 2 * half], dim=1)
-        odd_ones = odd_ones + odd_one.log1p().sum(1, keepdim=True)
+        first, second = powers[:, :half], powers[:, half : 2 * half]
+        if powers.shape[1] > 2 * half:
+            odd_ones = odd_ones + powers[:, 2 * half :].log1p()
         powers = plus_product(first + second, first, second)
     return odd_ones + powers.log1p().sum(1, keepdim=True)

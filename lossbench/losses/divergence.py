@@ -138,9 +138,14 @@ def decoupled_divergence(
         As `divergence` does.
     """
     steepness = weights / temperature
-    of_rest, of_others = alpha * steepness, beta * steepness
+    numbers = (
+        alpha * steepness,
+        beta * steepness,
+        shares,
+        *(z.gather(1, teacher_labels) for z in (logits, teacher_logits)),
+    )
     derivative, bits, total, teacher_total, rest, teacher_rest, hard_rest, by_rest = in_parts(
-        _decoupled_divergence, logits, of_rest, of_others, shares, teacher_logits, teacher_labels, temperature
+        _decoupled_divergence, logits, teacher_logits, teacher_labels, *numbers, temperature
     )
     label_share, rest_share = torch.sigmoid(-teacher_rest), torch.sigmoid(teacher_rest)
     label_term = label_share * (F.logsigmoid(-teacher_rest) - F.logsigmoid(-rest))
@@ -154,17 +159,18 @@ def decoupled_divergence(
 
 def _decoupled_divergence(
     logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
     of_rest: Tensor,
     of_others: Tensor,
     shares: Tensor | None,
-    teacher_logits: Tensor,
-    labels: Tensor,
+    label: Tensor,
+    teacher_label: Tensor,
     temperature: Number,
 ) -> tuple[Tensor, ...]:
     student, teacher = (Softmax(z, temperature, without=labels) for z in (logits, teacher_logits))
     # log (1 - p_y) / p_y, by which the label's probability and that of the rest are told without 1 - p
-    label = logits.gather(1, labels)
-    rest, teacher_rest = student.log_odds_against(label), teacher.log_odds_against(teacher_logits.gather(1, labels))
+    rest, teacher_rest = student.log_odds_against(label), teacher.log_odds_against(teacher_label)
     by_rest = of_rest * (torch.sigmoid(rest) - torch.sigmoid(teacher_rest))
     bits = student.falls_below(teacher)
     derivative = student.powers * ((of_others + by_rest) / student.total)

@@ -87,6 +87,17 @@ def add_at(values: Tensor, indices: Tensor, added: Tensor) -> Tensor:
     return values.scatter_add(1, indices, added)
 
 
+def put_at(values: Tensor, indices: Tensor, number: float) -> Tensor:
+    """Put a number in the place of the value of one class each.
+
+    Args:
+        values: [N, K] or [N, K, H, W].
+        indices: of the classes, int64 [N, 1] or [N, 1, H, W].
+        number: what to put there.
+    """
+    return values.scatter_(1, indices, number) if _may_write(values, indices) else values.scatter(1, indices, number)
+
+
 def has_memory(tensor: Tensor) -> bool:
     """Say whether it is a tensor of numbers, and not one that `torch.func` puts in the place of such."""
     try:

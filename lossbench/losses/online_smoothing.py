@@ -70,7 +70,8 @@ class OnlineLabelSmoothing(nn.Module):
         labels = with_any_label(targets, self.ignore_index)
         mixed = (1 - self.alpha) * self.soft_labels.to(logits)
         mixed.diagonal().add_(self.alpha)
-        log_p = log_probs(logits, mixed[labels].movedim(-1, 1), self.ignore_index)
+        goal = mixed.index_select(0, labels.flatten()).unflatten(0, labels.shape).movedim(-1, 1)
+        log_p = log_probs(logits, goal, self.ignore_index)
         if self.training:
             self._note(log_p.probs.detach(), labels, targets)
         return mean_over_labelled(-log_p.target, targets, self.ignore_index, sample_weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,14 +30,20 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
     positions = max(1, PART * torch.get_num_threads() * len(like) // max(like.numel(), 1))
     if len(like) < 2 * positions or like.device.type != "cpu" or torch.is_grad_enabled() or not has_memory(like):
         return compute(*inputs)
-    whole: list[Tensor] = []
-    for start in range(0, len(like), positions):
-        some = slice(start, start + positions)
-        parts = compute(*(values[some] if _by_position(values, len(like)) else values for values in inputs))
-        whole = whole or [part.new_empty(len(like), *part.shape[1:]) for part in parts]
-        for result, part in zip(whole, parts, strict=True):
-            result[some] = part
-    return tuple(whole)
+    of_parts = (v.split(positions) if _by_position(v, len(like)) else itertools.repeat(v) for v in inputs)
+    large: list[Tensor | None] = []  # what is as large as the logits, written where it is to be; small things wait
+    small: list[list[Tensor]] = []
+    for start, arguments in zip(range(0, len(like), positions), zip(*of_parts, strict=False), strict=False):
+        parts = compute(*arguments)
+        if not small:
+            small = [[] for _ in parts]
+            large = [None if _is_small(part) else part.new_empty(len(like), *part.shape[1:]) for part in parts]
+        for whole, waiting, part in zip(large, small, parts, strict=True):
+            if whole is None:
+                waiting.append(part)
+            else:
+                whole[start : start + positions] = part
+    return tuple(torch.cat(waiting) if whole is None else whole for whole, waiting in zip(large, small, strict=True))
 
 
 def sum_with_gradient(
@@ -119,6 +126,10 @@ def of_as_many(like: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         return like, *others
     nothing = torch.zeros_like(like)
     return like, *(other + (nothing if other.ndim == like.ndim else nothing.unsqueeze(1)) for other in others)
+
+
+def _is_small(part: Tensor) -> bool:
+    return part.numel() == len(part)
 
 
 def _by_position(values: Any, positions: int) -> bool:

@@ -134,7 +134,7 @@ def _falls_and_rise(logits: Tensor, s: Tensor, whole: int | None) -> tuple[Tenso
     for _ in range(NEWTON_STEPS):
         step = _newton_step(falls, rise, s, whole)
         rise = rise + step
-        if surely((step.abs() < near * (1 + rise)).all()):
+        if surely((step < near * (1 + rise)).all()):
             break
     return falls, rise
 
@@ -156,9 +156,9 @@ def _of_s(log_p: Tensor, s: Tensor, gradient: Tensor) -> Tensor:
 
 def _newton_step(falls: Tensor, rise: Tensor, s: Tensor, whole: int | None) -> Tensor:
     inverse, probs = _inverse_powers(falls, rise, (1 / s,), (whole,))  # exp_t(z - λ)
-    log_total = probs.sum(1, keepdim=True).log()
+    total = probs.sum(1, keepdim=True)
     slope = times(inverse, probs).sum(1, keepdim=True)  # Σ exp_t^t
-    return -torch.expm1(-s * log_total) * ((1 + s) * log_total).exp() / slope
+    return total * torch.expm1(s * total.log()) / slope
 
 
 def _inverse_powers(
