@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossbench.losses.inplace import add_at, plus_product
+from lossbench.losses.inplace import add_at, plus_product, times
 from lossbench.losses.parts import in_parts
 from lossbench.losses.softmax import BIT, Softmax
 
@@ -41,11 +41,11 @@ def divergence(
         The loss of each position, and its derivative by z, shaped like the logits.
     """
     steepness = weights / temperature
-    derivative, bits, total, teacher_total, *hard = in_parts(
+    derivative, bits, total, teacher_total, largest, hard_total = in_parts(
         _divergence, logits, steepness, shares, teacher_logits, temperature
     )
     value = weights * (BIT * bits / teacher_total + (total / teacher_total).log())
-    return _with_labels(value, derivative, logits, labels, shares, *hard)
+    return _with_labels(value, derivative, logits, labels, shares, largest, hard_total)
 
 
 def _divergence(
@@ -53,10 +53,9 @@ def _divergence(
 ) -> tuple[Tensor, ...]:
     student, teacher = Softmax(logits, temperature), Softmax(teacher_logits, temperature)
     bits = student.falls_below(teacher)
-    derivative = student.powers * (steepness / student.total)
-    derivative = plus_product(derivative, teacher.powers, -steepness / teacher.total)
-    derivative, *hard = _with_softmax(derivative, student, shares)
-    return derivative, bits, student.total, teacher.total, *hard
+    derivative = times(teacher.powers, -steepness / teacher.total)
+    derivative, hard_total = _with_softmaxes(derivative, student, steepness, shares)
+    return derivative, bits, student.total, teacher.total, student.largest, hard_total
 
 
 def virtual_divergence(
@@ -105,9 +104,8 @@ def _virtual_divergence(
     logits: Tensor, steepness: Tensor, of_all: Tensor, shares: Tensor | None, temperature: Number
 ) -> tuple[Tensor, ...]:
     student = Softmax(logits, temperature)
-    derivative = torch.addcmul(of_all, student.powers, steepness / student.total)
-    derivative, *hard = _with_softmax(derivative, student, shares)
-    return derivative, student.fall.sum(1, keepdim=True), student.total, *hard
+    derivative, hard_total = _with_softmaxes(of_all, student, steepness, shares)
+    return derivative, student.fall.sum(1, keepdim=True), student.total, student.largest, hard_total
 
 
 def decoupled_divergence(
@@ -173,8 +171,8 @@ def _decoupled_divergence(
     rest, teacher_rest = student.log_odds_against(label), teacher.log_odds_against(teacher_label)
     by_rest = of_rest * (torch.sigmoid(rest) - torch.sigmoid(teacher_rest))
     bits = student.falls_below(teacher)
-    derivative = student.powers * ((of_others + by_rest) / student.total)
-    derivative = plus_product(derivative, teacher.powers, -of_others / teacher.total)
+    derivative = times(teacher.powers, -of_others / teacher.total)
+    derivative = plus_product(derivative, student.powers, (of_others + by_rest) / student.total)
     hard_rest = rest
     if shares is not None:  # the same two parts make the softmax of all
         powers = student.unsoftened()
@@ -186,13 +184,17 @@ def _decoupled_divergence(
     return derivative, bits, student.total, teacher.total, rest, teacher_rest, hard_rest, by_rest
 
 
-def _with_softmax(derivative: Tensor, student: Softmax, shares: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the derivative plus s · softmax(z), and of what softmax(z) is made the largest logit and the sum."""
-    if shares is None:
-        return derivative, student.largest, student.total
+def _with_softmaxes(
+    derivative: Tensor, student: Softmax, steepness: Tensor, shares: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Add steepness · softmax(z / T) + s · softmax(z); return what softmax(z) is divided by, too."""
+    if shares is None or student.is_unsoftened:
+        slope = steepness if shares is None else steepness + shares
+        return plus_product(derivative, student.powers, slope / student.total), student.total
+    derivative = plus_product(derivative, student.powers, steepness / student.total)
     powers = student.unsoftened()
     total = powers.sum(1, keepdim=True)
-    return plus_product(derivative, powers, shares / total), student.largest, total
+    return plus_product(derivative, powers, shares / total), total
 
 
 def _with_labels(

@@ -45,10 +45,10 @@ def plus_product(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
     Args:
         values: any shape.
-        first: what can be spread over the values.
-        second: likewise.
+        first: any shape; in a fresh tensor where it is not that of the values.
+        second: what can be spread over `first`.
     """
-    if _may_write(values, first, second):
+    if values.shape == first.shape and _may_write(values, first, second):
         return values.addcmul_(first, second)
     return torch.addcmul(values, first, second)
 

@@ -68,6 +68,11 @@ class Softmax:
         """
         return times(minus(teacher.fall, self.fall), teacher.powers).sum(1, keepdim=True)
 
+    @property
+    def is_unsoftened(self) -> bool:
+        """Whether T is known to be 1."""
+        return not isinstance(self.temperature, Tensor) and self.temperature == 1
+
     def unsoftened(self) -> Tensor:
         """Return exp(z - max z), shaped like z: where T is 1, 2 or 4 of `powers`, which are not to be read again."""
         if isinstance(self.temperature, Tensor) or self.temperature not in (1, 2, 4):

@@ -6,7 +6,7 @@ the formula itself gives the limit to the last digit: expm1(s x)/s and log1p(s x
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 from typing import Any
 
@@ -178,12 +178,19 @@ def _inverse_powers(
         bits = times(above.log1p(), -1 / BIT)
         return (above + 1).reciprocal(), *((bits * exponent).exp2() for exponent in exponents)
     inverse = reciprocal(falls + (rise + 1))
-    squares = [inverse]  # (1 + x)^-1, -2, -4 …
-    while 2 ** len(squares) <= max(numbers):
-        squares.append(squares[-1] * squares[-1])
-    factors = ([square for place, square in enumerate(squares) if number >> place & 1] for number in numbers)
-    # Each its own tensor, that may be written over.
-    return inverse, *(functools.reduce(torch.mul, some) if len(some) > 1 else some[0].clone() for some in factors)
+    powers = [_power(inverse, numbers[0])]
+    for less, more in itertools.pairwise(numbers):  # that of 2 - t1 is not less
+        powers.append(powers[-1] * _power(inverse, more - less) if more > less else powers[-1].clone())
+    return inverse, *powers
+
+
+def _power(base: Tensor, number: int) -> Tensor:
+    """Return base^n of n ≥ 1, which may be written over."""
+    power = base
+    for bit in f"{number:b}"[1:]:
+        power = base * base if power is base else times(power, power)
+        power = times(power, base) if bit == "1" else power
+    return base.clone() if power is base else power
 
 
 def _whole(numerator: float | Tensor, denominator: float | Tensor) -> int | None:
