@@ -13,7 +13,7 @@ from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.errors import ShapeError
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.inplace import add_at
+from lossbench.losses.inplace import add_at, minus, plus, plus_product, reciprocal, times
 from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import BIT, Softmax
 from lossbench.losses.targets import at_least_float32, is_labelled, normalised, with_any_label
@@ -89,7 +89,7 @@ def _terms(
     # The label is one of all classes here, so that a label of none of the K is an error and not an old class.
     new_losses = new.total.log() + (new.largest - logits.gather(1, labels))
     old_losses, by_old = _binary_terms(Softmax(old_logits, temperature), Softmax(teacher_logits, teacher_temperature))
-    by_both = by_old * (old_weight / temperature), new.powers * (new_weight / new.total)
+    by_both = times(by_old, old_weight / temperature), times(new.powers, new_weight / new.total)
     losses = new_weight * new_losses + old_weight * old_losses
     return losses, add_at(torch.cat(by_both, 1), labels, -new_weight)
 
@@ -97,18 +97,18 @@ def _terms(
 def _binary_terms(student: Softmax, teacher: Softmax) -> tuple[Tensor, Tensor]:
     """Return Σ_k BCE(p_k, t_k), [N, 1] or [N, 1, H, W], and its derivative by z / T."""
     least = torch.finfo(student.powers.dtype).tiny
-    goal, probs = teacher.powers / teacher.total, student.powers / student.total
-    bits = student.fall - student.total.log2()  # log p
     # 1 - p has no digits left where p is nearly 1. Only the largest is: there it is the sum of the others.
     is_largest = student.powers.detach().floor()  # exp(0) = 1
-    others = torch.addcmul(student.powers, student.powers, is_largest, value=-1).sum(1, keepdim=True)
-    others = others + (is_largest.sum(1, keepdim=True) - 1)
-    rest = torch.lerp(1 - probs, others / student.total, is_largest)
+    others = (student.powers - is_largest).sum(1, keepdim=True) + (is_largest.sum(1, keepdim=True) - 1)
+    bits, share = minus(student.fall, student.total.log2()), 1 / student.total  # log p, and p of the largest
+    goal, probs = times(teacher.powers, 1 / teacher.total), times(student.powers, share)
+    rest = plus_product(1 - probs, is_largest, others / student.total - (1 - share))
     losses = -BIT * torch.lerp(rest.clamp(min=least).log2(), bits, goal).sum(1, keepdim=True)
     # What -Σ_k (1 - t_k) log(1 - p_k) adds up to, c_k = (1 - t_k) p_k / (1 - p_k) of each class: by z_j it moves as
     # c_j (1 - p_j) less p_j times the c of the others. That of the largest may be so large that no digit of theirs is
     # left beside it. Where 1 - p is 0 but for rounding, its logarithm stays what it is.
-    terms = torch.addcmul(probs, probs, goal, value=-1) / F.threshold(rest, least, torch.inf)
-    of_largest = is_largest * terms
-    of_others = (terms - of_largest).sum(1, keepdim=True) + (of_largest.sum(1, keepdim=True) - terms)
-    return losses, torch.addcmul(terms * rest, probs, 1 - of_others) - goal
+    terms = times(torch.addcmul(probs, probs, goal, value=-1), reciprocal(F.threshold(rest, least, torch.inf)))
+    of_largest = times(is_largest, terms)
+    less_others = terms - of_largest.sum(1, keepdim=True)
+    less_others = plus(less_others, 1 - (terms - of_largest).sum(1, keepdim=True))
+    return losses, minus(plus_product(times(terms, rest), probs, less_others), goal)
