@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from lossbench.domains import UNIT
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, is_labelled, mean_over_labelled, with_any_label
+from lossbench.losses.inplace import plus_product, times
+from lossbench.losses.parts import in_parts, sum_and_more
+from lossbench.losses.softmax import BIT, Softmax
+from lossbench.losses.targets import at_least_float32, is_labelled, parts_of_mean, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 1.0}, mean_of_examples=True)
@@ -71,18 +74,22 @@ class OnlineLabelSmoothing(nn.Module):
         mixed = (1 - self.alpha) * self.soft_labels.to(logits)
         mixed.diagonal().add_(self.alpha)
         goal = mixed.index_select(0, labels.flatten()).unflatten(0, labels.shape).movedim(-1, 1)
-        log_p = log_probs(logits, goal, self.ignore_index)
+        weights = parts_of_mean(logits, targets, self.ignore_index, sample_weights)
+        loss, probs = sum_and_more(partial(in_parts, _toward), logits, weights, goal)
         if self.training:
-            self._note(log_p.probs.detach(), labels, targets)
-        return mean_over_labelled(-log_p.target, targets, self.ignore_index, sample_weights)
+            with torch.no_grad():
+                in_parts(self._note, probs, labels, is_labelled(targets, self.ignore_index))
+        return loss
 
-    def _note(self, probs: Tensor, labels: Tensor, targets: Tensor) -> None:
+    def _note(self, probs: Tensor, labels: Tensor, labelled: Tensor) -> tuple[Tensor]:
+        """Add up the predictions that are correct, and return which are."""
         of_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
-        is_correct = (of_label >= probs.amax(1)) & is_labelled(targets, self.ignore_index)
+        is_correct = (of_label >= probs.amax(1)) & labelled
         probs = (probs * is_correct.unsqueeze(1).to(probs.dtype)).movedim(1, -1).flatten(0, -2)
-        labels = targets.where(is_correct, 0).flatten()
+        labels = labels.flatten()
         self.sums.index_add_(0, labels, probs.to(self.sums))
         self.counts.index_add_(0, labels, is_correct.flatten().to(self.counts))
+        return (is_correct,)
 
     def end_epoch(self) -> None:
         """Make this epoch's mean predictions the next one's soft labels."""
@@ -91,3 +98,11 @@ class OnlineLabelSmoothing(nn.Module):
         self.soft_labels.copy_(torch.where(counts > 0, means, 1 / len(means)))
         self.sums.zero_()
         self.counts.zero_()
+
+
+def _toward(logits: Tensor, weights: Tensor, goal: Tensor) -> tuple[Tensor, ...]:
+    """Return -Σ_k q_k log p_k of each position times its weight, its derivative by z, and p; q is the goal."""
+    softmax, amount = Softmax(logits), goal.sum(1, keepdim=True)
+    losses = amount * softmax.total.log() - BIT * times(softmax.fall, goal).sum(1, keepdim=True)
+    probs = times(softmax.powers, 1 / softmax.total)
+    return weights * losses, plus_product(probs * (weights * amount), goal, -weights), probs
