@@ -348,3 +348,28 @@ def test_a_virtual_teacher_may_be_as_sure_as_one_likes(own: dict[str, float]) ->
     single, double = (virtual_teacher(z, torch.tensor([3]), **own) for z in (logits, logits.double()))
     assert single.isfinite()
     torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("part", [4, parts_module.PART])
+@pytest.mark.parametrize("name", LOSSES)
+def test_nothing_that_is_handed_over_is_written_to(name: str, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "PART", part)
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case((4, 4))  # as many examples as classes
+    given = logits, targets, teacher, torch.tensor(number)
+    before = [values.detach().clone() for values in given]
+    values = []
+    for _ in range(2):
+        value = loss(*given)
+        values.append((value, *torch.autograd.grad(value, logits)))
+        with torch.no_grad():
+            loss(*given)
+    assert all(torch.equal(one, other) for one, other in zip(*values, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(before, given, strict=True))
+
+
+def test_runners_up_that_tie_share_the_gradient() -> None:
+    logits = torch.tensor([[2.0, 1.0, 1.0, -1.0]], requires_grad=True)
+    (slope,) = torch.autograd.grad(dual_focal(logits, torch.tensor([0])), logits)
+    assert slope[0, 1] == slope[0, 2]
+    torch.testing.assert_close(slope.sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
