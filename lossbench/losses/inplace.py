@@ -53,6 +53,16 @@ def plus_product(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return torch.addcmul(values, first, second)
 
 
+def at_least(values: Tensor, least: float) -> Tensor:
+    """Return the larger of each value and a number; nan stays nan.
+
+    Args:
+        values: any shape.
+        least: the number.
+    """
+    return values.clamp_(min=least) if _may_write(values) else values.clamp(min=least)
+
+
 def reciprocal(values: Tensor) -> Tensor:
     """Return 1 / values.
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.losses.inplace import has_memory
+from lossbench.losses.inplace import has_memory, times
 
 PART = 2**18  # numbers for each thread: a megabyte of float32
 
@@ -117,7 +117,7 @@ class _WithGradient(torch.autograd.Function):
             derivative, ctx.derivative = ctx.derivative, None
             if derivative is None:  # this is another backward pass
                 derivative = ctx.compute(logits, *inputs)[1]
-            gradient = derivative if surely((of_numbers == 1).all()) else derivative.mul_(of_numbers)
+            gradient = derivative if surely((of_numbers == 1).all()) else times(derivative, of_numbers)
         return None, gradient, *(None for _ in ctx.others)
 
 

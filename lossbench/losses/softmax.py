@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
-from lossbench.losses.inplace import add_at, minus, plus_product, times
+from lossbench.losses.inplace import add_at, at_least, minus, plus_product, times
 
 BIT = math.log(2)  # in nats
 
@@ -89,7 +90,8 @@ class Softmax:
 
     def _below_largest(self, values: Tensor, scale: float | Tensor) -> Tensor:
         fall = values - self.largest if values is self.logits else minus(values, self.largest)
-        return times(fall, scale / BIT)
+        # As far below as a logit that is masked, by -inf or finfo.min, can be: minus infinity times 0 would be nan.
+        return at_least(times(fall, scale / BIT), torch.finfo(fall.dtype).min)
 
 
 def minus_targets(derivative: Tensor, targets: Tensor, amounts: Tensor) -> Tensor:

@@ -373,3 +373,35 @@ def test_runners_up_that_tie_share_the_gradient() -> None:
     (slope,) = torch.autograd.grad(dual_focal(logits, torch.tensor([0])), logits)
     assert slope[0, 1] == slope[0, 2]
     torch.testing.assert_close(slope.sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mask", [-torch.inf, torch.finfo(torch.float32).min, -1e38, -1e30])
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 0.5])
+@pytest.mark.parametrize(
+    "name", ["distillation", "decoupled_distillation", "confidence_penalty", "dual_focal", "binary_cross_entropy"]
+)
+def test_classes_that_are_masked_are_as_if_they_were_not_there(name: str, temperature: float, mask: float) -> None:
+    logits, targets, teacher = (values.detach() for values in case((5, 3)))
+    logits, teacher = logits.float(), teacher.float()
+    wide, wide_teacher = (torch.nn.functional.pad(values, (0, 2), value=mask) for values in (logits, teacher))
+    # The number of each: a temperature, β, γ, ε, the last of which spreads over all classes.
+    number = 0.0 if name == "binary_cross_entropy" else temperature
+    found = []
+    for z, from_teacher in ((logits, teacher), (wide, wide_teacher)):
+        z = z.requires_grad_()
+        value = LOSSES[name][1](z, targets, from_teacher, number)
+        found.append((value, torch.autograd.grad(value, z)[0]))
+    (expected, slope), (masked, masked_slope) = found
+    torch.testing.assert_close(masked, expected)
+    torch.testing.assert_close(masked_slope, torch.nn.functional.pad(slope, (0, 2)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_several_gradients_at_once_are_those_one_by_one(name: str) -> None:
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case((5, 4))
+    factors = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    value = loss(logits, targets, teacher, torch.tensor(number))
+    (both,) = torch.autograd.grad(value, logits, factors, is_grads_batched=True, retain_graph=True)
+    (one,) = torch.autograd.grad(value, logits)
+    torch.testing.assert_close(both, torch.stack([one, 2 * one]))
