@@ -90,8 +90,11 @@ class Softmax:
 
     def _below_largest(self, values: Tensor, scale: float | Tensor) -> Tensor:
         fall = values - self.largest if values is self.logits else minus(values, self.largest)
-        # As far below as a logit that is masked, by -inf or finfo.min, can be: minus infinity times 0 would be nan.
-        return at_least(times(fall, scale / BIT), torch.finfo(fall.dtype).min)
+        fall = times(fall, scale / BIT)
+        if not isinstance(scale, Tensor) and scale <= BIT:
+            return fall
+        # What is masked by finfo.min, say, would fall to minus infinity, and that times 0 is nan.
+        return at_least(fall, torch.finfo(fall.dtype).min)
 
 
 def minus_targets(derivative: Tensor, targets: Tensor, amounts: Tensor) -> Tensor:

@@ -375,7 +375,7 @@ def test_runners_up_that_tie_share_the_gradient() -> None:
     torch.testing.assert_close(slope.sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("mask", [-torch.inf, torch.finfo(torch.float32).min, -1e38, -1e30])
+@pytest.mark.parametrize("mask", [torch.finfo(torch.float32).min, -1e38, -1e30])
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 0.5])
 @pytest.mark.parametrize(
     "name", ["distillation", "decoupled_distillation", "confidence_penalty", "dual_focal", "binary_cross_entropy"]
