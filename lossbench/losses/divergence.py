@@ -136,14 +136,10 @@ def decoupled_divergence(
         As `divergence` does.
     """
     steepness = weights / temperature
-    numbers = (
-        alpha * steepness,
-        beta * steepness,
-        shares,
-        *(z.gather(1, teacher_labels) for z in (logits, teacher_logits)),
-    )
+    of_classes = teacher_labels, alpha * steepness, beta * steepness, shares
+    of_labels = (z.gather(1, teacher_labels) for z in (logits, teacher_logits))
     derivative, bits, total, teacher_total, rest, teacher_rest, hard_rest, by_rest = in_parts(
-        _decoupled_divergence, logits, teacher_logits, teacher_labels, *numbers, temperature
+        _decoupled_divergence, logits, teacher_logits, *of_classes, *of_labels, temperature
     )
     label_share, rest_share = torch.sigmoid(-teacher_rest), torch.sigmoid(teacher_rest)
     label_term = label_share * (F.logsigmoid(-teacher_rest) - F.logsigmoid(-rest))
