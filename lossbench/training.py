@@ -133,10 +133,10 @@ def train(
         state.model, state.optimizer, state.loss = model.state_dict(), optimizer.state_dict(), experiment.loss.state
         return state
 
-    def astray(losses: Tensor, epoch: int) -> DivergedError:
+    def astray(losses: Sequence[float], epoch: int) -> DivergedError:
         before = state.history[-1]["train_loss"] if state.history else math.nan
         rates = [base_rates[-1] * experiment.schedule(epoch * steps + i, epochs * steps) for i in range(steps)]
-        return DivergedError(diverged(losses.tolist(), rates, epoch + 1, before))
+        return DivergedError(diverged(losses, rates, epoch + 1, before))
 
     for epoch in range(state.epoch, epochs):
         started = time.perf_counter() - state.elapsed
@@ -145,12 +145,11 @@ def train(
         extras.epoch = epoch + 1
         order = torch.randperm(len(dataset.train), generator=generator(seed, "order", epoch))
         augmentation = generator(seed, "augmentation", epoch)
-        losses = torch.zeros(steps, device=device.name)
-        first = 0
+        losses: list[Tensor] = []  # of each step, on the device
         if state.losses is not None and state.augmentation is not None:
-            first = len(state.losses)
-            losses[:first] = state.losses
+            losses = list(state.losses.to(device.name))
             augmentation.set_state(state.augmentation)
+        first = len(losses)
         batches = order.to(device.name).split(batch_size)
         seen = zip(batches[first:], dataset.train.batches(batches[first:]), strict=True)
         for done, (batch, (inputs, targets)) in enumerate(seen, first + 1):
@@ -159,7 +158,8 @@ def train(
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
             inputs, targets = dataset.augment(inputs, targets, augmentation)
-            inputs, targets = mix(dataset, inputs, targets, stream(seed, "mixing", step))
+            if dataset.mixes:
+                inputs, targets = mix(dataset, inputs, targets, stream(seed, "mixing", step))
             device.seed(stream(seed, "dropout", step))  # anew each step: a loss may draw numbers too
             with device.autocast():
                 logits = logits_of(inputs)
@@ -167,21 +167,21 @@ def train(
             for parameter in parameters:
                 parameter.grad = None  # what zero_grad does, in a thirtieth of the time
             loss.backward()
-            losses[done - 1] = loss.detach()
+            losses.append(loss.detach())
             if done == steps:
                 # Once an epoch, of its last step: a norm at every step costs a small model more than it tells.
                 gradient_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
             optimizer.step()
             if done < steps and checkpoints is not None and checkpoints.due():
-                if not losses[:done].isfinite().all():
-                    raise astray(losses, epoch)
-                state.losses, state.augmentation = losses[:done], augmentation.get_state()
+                state.losses, state.augmentation = torch.stack(losses), augmentation.get_state()
+                if not state.losses.isfinite().all():
+                    raise astray(state.losses.tolist(), epoch)
                 state.elapsed = time.perf_counter() - started
                 checkpoints.save(bring_up_to_date())
 
         experiment.loss.end_epoch()
         val_logits, val_targets, val_loss = predict(experiment, dataset.val, seed, extras)
-        by_step = losses.tolist()
+        by_step = torch.stack(losses).tolist()
         row = {
             "epoch": epoch + 1,
             "learning_rate": optimizer.param_groups[0]["lr"],
@@ -192,7 +192,7 @@ def train(
             "seconds": time.perf_counter() - started,
         }
         if not math.isfinite(row["train_loss"]):
-            raise astray(losses, epoch)
+            raise astray(by_step, epoch)
         if keep == "last" or row["val_accuracy"] >= state.best_accuracy:
             state.best_accuracy = row["val_accuracy"]
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -261,7 +261,7 @@ def diverged(losses: Sequence[float], rates: Sequence[float], epoch: int, before
     last = losses[first - 1] if first else before
     history = f"it was {last:.4g} a step before" if first else f"its mean was {last:.4g} in the epoch before"
     return (
-        f"the loss became {losses[first]} at step {first + 1} of {len(losses)} in epoch {epoch}, at learning rate "
+        f"the loss became {losses[first]} at step {first + 1} of {len(rates)} in epoch {epoch}, at learning rate "
         f"{rates[first]:g}{'' if math.isnan(last) else f'; {history}'}; a lower learning rate or a warm-up may help"
     )
 

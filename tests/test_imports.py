@@ -193,6 +193,19 @@ def test_training_never_loads_torchs_compiler_and_leaves_what_was_imported_uncol
     assert loaded_by(train + done, "torch", "torch._dynamo", "sympy", "triton") == {"torch"}
 
 
+def test_a_stack_does_not_load_torchs_compiler_either(tmp_path: Path) -> None:
+    train = command(
+        "train", "dataset=digits", "model=mlp", "seed=0,1,2,3", "epochs=1", "device=cpu", "device.threads=1",
+        "hydra/launcher=stacked", "--quiet", f"results_dir={tmp_path}",
+    )  # fmt: skip
+    done = (
+        "\nimport json\nfrom pathlib import Path\n"
+        f"environment, *_ = Path({str(tmp_path)!r}, 'runs').glob('*-s*/environment.json')\n"
+        "assert json.loads(environment.read_text())['stacked'] == 4"
+    )
+    assert loaded_by(train + done, "torch", "torch._dynamo", "sympy", "triton") == {"torch"}
+
+
 def test_what_a_user_holds_who_imported_torch_stays_open_to_collection(tmp_path: Path) -> None:
     train = (
         "import gc, torch\nfrom lossbench import request\n"

@@ -10,8 +10,10 @@ from torch import Tensor
 from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
+from lossbench.losses.inplace import has_memory
 from lossbench.losses.link import link
 from lossbench.losses.log_probs import falls, log_probs
+from lossbench.losses.parts import surely
 from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled
 
 
@@ -88,9 +90,14 @@ def _of_indices(
     """Cross-entropy of class indices, [N], that all weigh the same, by torch's own kernels."""
     scaled = softened(logits, temperature)
     labelled = is_labelled(targets, ignore_index)
-    if isinstance(epsilon, Tensor):  # which F.cross_entropy does not take under vmap
+    if not isinstance(epsilon, Tensor) and epsilon == 0 and surely(labelled.any()):
+        return F.cross_entropy(scaled, targets, ignore_index=ignore_index)  # the same bits, with less around them
+    if isinstance(epsilon, Tensor) or not has_memory(logits):
+        # Under vmap F.cross_entropy takes no tensor, and is small operations of torch's own, which import its compiler.
         log_p = F.log_softmax(scaled, 1)
-        losses = (epsilon - 1) * at_target(log_p, targets, ignore_index) - epsilon * log_p.mean(1)
+        losses = -at_target(log_p, targets, ignore_index)
+        if isinstance(epsilon, Tensor) or epsilon > 0:  # 0 times the minus infinity of a masked class would be nan
+            losses = (1 - epsilon) * losses - epsilon * log_p.mean(1)
         total = losses.where(labelled, 0.0).sum()
     else:
         total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")

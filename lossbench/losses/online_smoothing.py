@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -12,9 +13,11 @@ from lossbench.domains import UNIT
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.inplace import plus_product, times
-from lossbench.losses.parts import in_parts, sum_and_more
+from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import BIT, Softmax
 from lossbench.losses.targets import at_least_float32, is_labelled, parts_of_mean, with_any_label
+
+Note = Callable[[Softmax, Tensor, Tensor], None]  # of a softmax, labels and which are correct
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 1.0}, mean_of_examples=True)
@@ -70,26 +73,21 @@ class OnlineLabelSmoothing(nn.Module):
         """
         check_shapes(logits, targets, soft=False)
         logits = at_least_float32(logits)
-        labels = with_any_label(targets, self.ignore_index)
         mixed = (1 - self.alpha) * self.soft_labels.to(logits)
         mixed.diagonal().add_(self.alpha)
-        goal = mixed.index_select(0, labels.flatten()).unflatten(0, labels.shape).movedim(-1, 1)
         weights = parts_of_mean(logits, targets, self.ignore_index, sample_weights)
-        loss, probs = sum_and_more(partial(in_parts, _toward), logits, weights, goal)
-        if self.training:
-            with torch.no_grad():
-                in_parts(self._note, probs, labels, is_labelled(targets, self.ignore_index))
-        return loss
+        labelled = is_labelled(targets, self.ignore_index).unsqueeze(1)
+        labels = with_any_label(targets, self.ignore_index).unsqueeze(1)
+        compute = _Once(self._note) if self.training else partial(in_parts, _toward)
+        amounts = mixed.sum(1)[labels]
+        return sum_with_gradient(compute, logits, weights, amounts, labels, labelled, mixed.unsqueeze(0))
 
-    def _note(self, probs: Tensor, labels: Tensor, labelled: Tensor) -> tuple[Tensor]:
-        """Add up the predictions that are correct, and return which are."""
-        of_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
-        is_correct = (of_label >= probs.amax(1)) & labelled
-        probs = (probs * is_correct.unsqueeze(1).to(probs.dtype)).movedim(1, -1).flatten(0, -2)
-        labels = labels.flatten()
-        self.sums.index_add_(0, labels, probs.to(self.sums))
-        self.counts.index_add_(0, labels, is_correct.flatten().to(self.counts))
-        return (is_correct,)
+    def _note(self, softmax: Softmax, labels: Tensor, is_correct: Tensor) -> None:
+        """Add up the predictions that are correct."""
+        with torch.no_grad():
+            probs = (softmax.powers * (is_correct / softmax.total)).movedim(1, -1).flatten(0, -2)
+            self.sums.index_add_(0, labels.flatten(), probs.to(self.sums))
+            self.counts.index_add_(0, labels.flatten(), is_correct.flatten().to(self.counts))
 
     def end_epoch(self) -> None:
         """Make this epoch's mean predictions the next one's soft labels."""
@@ -100,9 +98,31 @@ class OnlineLabelSmoothing(nn.Module):
         self.counts.zero_()
 
 
-def _toward(logits: Tensor, weights: Tensor, goal: Tensor) -> tuple[Tensor, ...]:
-    """Return -Σ_k q_k log p_k of each position times its weight, its derivative by z, and p; q is the goal."""
-    softmax, amount = Softmax(logits), goal.sum(1, keepdim=True)
-    losses = amount * softmax.total.log() - BIT * times(softmax.fall, goal).sum(1, keepdim=True)
-    probs = times(softmax.powers, 1 / softmax.total)
-    return weights * losses, plus_product(probs * (weights * amount), goal, -weights), probs
+class _Once:
+    """Computes as often as it is asked, and notes what the model says the first time alone."""
+
+    def __init__(self, note: Note) -> None:
+        self.note: Note | None = note
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        note, self.note = self.note, None
+        return in_parts(_toward, *inputs, note)
+
+
+def _toward(
+    logits: Tensor,
+    weights: Tensor,
+    amounts: Tensor,
+    labels: Tensor,
+    labelled: Tensor,
+    mixed: Tensor,
+    note: Note | None = None,
+) -> tuple[Tensor, ...]:
+    """Return -Σ_k q_k log p_k of each position times its weight, and its derivative by z; q is its label's row."""
+    goal = mixed[0].index_select(0, labels.flatten()).unflatten(0, labels.squeeze(1).shape).movedim(-1, 1)
+    softmax = Softmax(logits)
+    losses = amounts * softmax.total.log() - BIT * times(softmax.fall, goal).sum(1, keepdim=True)
+    if note is not None:
+        note(softmax, labels, (logits.gather(1, labels) >= softmax.largest) & labelled)
+    derivative = times(softmax.powers, weights * amounts / softmax.total)
+    return weights * losses, plus_product(derivative, goal, -weights)

@@ -16,9 +16,9 @@ from torch.func import functional_call, vmap
 from lossbench.build import Experiment
 from lossbench.errors import DivergedError
 from lossbench.stacked.batches import Batch, Batches, stacked_inputs
-from lossbench.stacked.dense import Dense
 from lossbench.stacked.hyperparameters import bind, differing
 from lossbench.stacked.optimizers import Optimizer
+from lossbench.stacked.turned import Turned
 from lossbench.stacked.weights import Weights
 from lossbench.training import Extras, State, Trained, diverged, fingerprint, finish, order_fingerprint
 
@@ -206,11 +206,11 @@ class Stack:
             extras: dict[str, Tensor],
             hyperparameters: dict[str, Tensor],
         ) -> Tensor:
-            with self.device.autocast(), Dense():
+            with self.device.autocast(), Turned():
                 logits = functional_call(self.network, (parameters, buffers), (inputs,))
             function = bind(self.experiments[0].loss.function, hyperparameters)
-            # As a loss has them of a run alone; after a dense layer they lie the other way round.
-            return function(logits.float().contiguous(), targets, **extras, **common)
+            with Turned():
+                return function(logits.float(), targets, **extras, **common)
 
         tensors = (self._of_runs(inputs), self._of_runs(targets), {k: self._of_runs(v) for k, v in extras.items()})
         losses = vmap(loss_of)(parameters, self.weights.buffers, *tensors, self.hyperparameters)
@@ -220,7 +220,9 @@ class Stack:
 
     def _of_runs(self, values: Tensor) -> Tensor:
         """What is one for each seed, one for each run."""
-        return values.expand(len(self.runs), *values.shape[1:]) if len(values) == 1 else values[self.seed_of]
+        if len(values) == 1:
+            return values.expand(len(self.runs), *values.shape[1:])
+        return values.index_select(0, self.seed_of)
 
     @torch.no_grad()
     def _validate(self) -> tuple[list[float], Tensor]:
@@ -229,7 +231,7 @@ class Stack:
         parameters = self.weights.parameters()
 
         def logits_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            with self.device.autocast(), Dense():
+            with self.device.autocast(), Turned():
                 logits: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
             return logits.float().contiguous()
 

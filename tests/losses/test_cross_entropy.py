@@ -220,6 +220,23 @@ def test_vmap_over_epsilon_temperature_weights_and_prior_is_a_loop():
     assert torch.allclose(stacked, torch.stack(loop))
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_vmap_over_models_with_one_epsilon_is_a_loop(epsilon):
+    logits = random_logits(3, 8, 4)
+    targets = torch.stack([random_targets(8, num_classes=4, seed=seed) for seed in range(3)])
+    targets[1, :3], targets[2] = -100, -100
+    stacked = vmap(lambda z, y: cross_entropy(z, y, epsilon=epsilon))(logits, targets)
+    loop = [cross_entropy(z, y, epsilon=epsilon) for z, y in zip(logits, targets, strict=True)]
+    assert torch.allclose(stacked, torch.stack(loop))
+
+
+def test_vmap_with_a_masked_class_that_gets_no_epsilon_is_finite():
+    logits, targets = random_logits(3, 8, 4), random_targets(8, num_classes=3)
+    logits[..., 3] = -torch.inf
+    stacked = vmap(lambda z: cross_entropy(z, targets))(logits)
+    assert torch.allclose(stacked, torch.stack([cross_entropy(z[:, :3], targets) for z in logits]))
+
+
 def test_half_precision_logits_are_computed_in_float32():
     logits, targets = random_logits(16, 4).bfloat16(), random_targets(16, num_classes=4)
     loss = cross_entropy(logits, targets, epsilon=0.1, temperature=3.0)

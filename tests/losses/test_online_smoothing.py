@@ -45,6 +45,31 @@ def test_batches_of_an_epoch_add_up_and_the_next_epoch_starts_anew():
     assert torch.allclose(parts.soft_labels, torch.full((3, 3), 1 / 3))
 
 
+def test_what_is_computed_again_is_learned_from_once():
+    # The second derivative computes the loss and its first once more.
+    logits = LOGITS.clone().requires_grad_()
+    loss = OnlineLabelSmoothing(3)
+    value = loss(logits, TARGETS)
+    (gradient,) = torch.autograd.grad(value, logits, create_graph=True)
+    torch.autograd.grad(gradient.square().sum(), logits, retain_graph=True)
+    torch.autograd.grad(value, logits)
+    assert loss.counts.tolist() == [2, 0, 0]
+    assert torch.allclose(loss.sums[0], torch.tensor([5 / 4, 3 / 8, 3 / 8]))
+
+
+def test_a_batch_that_is_computed_in_parts_is_learned_from_whole():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(4000, 100, generator=generator), torch.randint(100, (4000,), generator=generator)
+    logits.scatter_add_(1, targets.unsqueeze(1), torch.full((4000, 1), 2.0))
+    loss = OnlineLabelSmoothing(100)
+    loss(logits.requires_grad_(), targets)
+    is_correct = logits.argmax(1) == targets
+    assert 0 < is_correct.sum() < 4000
+    assert torch.equal(loss.counts, targets[is_correct].bincount(minlength=100).float())
+    expected = torch.zeros(100, 100).index_add_(0, targets[is_correct], logits.detach().softmax(1)[is_correct])
+    torch.testing.assert_close(loss.sums, expected)
+
+
 def test_evaluation_is_not_learned_from():
     loss = OnlineLabelSmoothing(3).eval()
     loss(LOGITS, TARGETS)
