@@ -46,6 +46,7 @@ class Sweep:
     dataset: str
     model: str
     ways: tuple[str, ...] = WAYS
+    precision: str = "fp32"  # lossbench's; the textbook has no other
 
     @property
     def runs(self) -> int:
@@ -59,7 +60,7 @@ class Sweep:
             "train", f"dataset={self.dataset}", f"model={self.model}", "loss=label_smoothing",
             f"loss.epsilon={','.join(map(str, self.epsilons))}",
             f"seed=range({self.seeds})", f"epochs={self.epochs}", f"batch_size={self.batch_size}",
-            "device=cpu", "--quiet",
+            "device=cpu", *([] if self.precision == "fp32" else [f"device.precision={self.precision}"]), "--quiet",
         )  # fmt: skip
 
 
@@ -68,6 +69,7 @@ SWEEPS = {
     "fashion_mnist, mlp": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, "fashion_mnist", "mlp"),
     # Its convolutions are not stacked on a CPU, but trained one after another.
     "fashion_mnist, cnn": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, "fashion_mnist", "cnn", WAYS[:3]),
+    "fashion_mnist, cnn, bf16": Sweep((0.0, 0.05, 0.1, 0.2), 3, 2, 128, "fashion_mnist", "cnn", WAYS[:3], "bf16"),
 }
 
 
