@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lossbench.losses.parts import of_as_many
-from lossbench.losses.targets import with_any_label
+from lossbench.losses.targets import weights_or_labels
 
 
 class LogProbs(NamedTuple):
@@ -20,32 +20,19 @@ class LogProbs(NamedTuple):
 
     target: Tensor  # Σ_k t_k log p_k, which is log p_y for class indices; at an ignored position that of any class
     total: Tensor  # Σ_k log p_k
-    highest: Tensor  # max_k log p_k; equal ones share its gradient
     probs: Tensor  # p itself, [N, K] or [N, K, H, W]
 
 
-def log_probs(
-    logits: Tensor,
-    targets: Tensor | None = None,
-    ignore_index: int = -100,
-    *,
-    scale: float | Tensor = 1.0,
-) -> LogProbs:
+def log_probs(logits: Tensor, targets: Tensor, ignore_index: int = -100, *, scale: float | Tensor = 1.0) -> LogProbs:
     """Compute sums over the classes of log softmax(z · scale).
 
     Args:
         logits: z, float32 or wider, [N, K] or [N, K, H, W].
-        targets: class indices, int64 [N] or [N, H, W], or weights t shaped like the logits; None where `target` is not
-            wanted, which is nan then.
+        targets: class indices, int64 [N] or [N, H, W], or weights t shaped like the logits.
         ignore_index: the index that marks a position to leave out.
-        scale: > 0, one over a temperature: a number, a scalar tensor, or one for each position, [N] or [N, H, W].
+        scale: > 0, one over a temperature: a number or scalar tensor.
     """
-    if targets is not None:
-        if targets.is_floating_point():
-            targets = targets.to(logits)
-        else:
-            targets = with_any_label(targets, ignore_index).unsqueeze(1)
-    return LogProbs(*_LogProbs.apply(logits, targets, scale))
+    return LogProbs(*_LogProbs.apply(logits, weights_or_labels(targets, logits, ignore_index), scale))
 
 
 def falls(logits: Tensor) -> Tensor:
@@ -61,7 +48,7 @@ class _LogProbs(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, targets: Tensor | None, scale: float | Tensor) -> tuple[Tensor, ...]:
+    def forward(logits: Tensor, targets: Tensor, scale: float | Tensor) -> tuple[Tensor, ...]:
         num_classes = logits.shape[1]
         scaled = _scaled(logits, scale)
         peak = scaled.amax(1)
@@ -69,40 +56,36 @@ class _LogProbs(torch.autograd.Function):
         fall = logits - peak.unsqueeze(1) if scaled is logits else scaled.sub_(peak.unsqueeze(1))
         probs = torch.softmax(fall, 1)
         highest = probs.amax(1).log()  # max p ≥ 1/K
-        if targets is None:
-            target = torch.full_like(peak, torch.nan)
-        elif targets.is_floating_point():
+        if targets.is_floating_point():
             target = _dot(targets, fall) + targets.sum(1) * highest
         else:
             target = fall.gather(1, targets).squeeze(1) + highest
         total = fall.sum(1) + num_classes * highest
-        return of_as_many(target, total, highest, probs)
+        return of_as_many(target, total, probs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, targets, scale = inputs
         ctx.set_materialize_grads(False)  # most losses read one or two of the sums
         ctx.scale = None if isinstance(scale, Tensor) else scale
-        ctx.save_for_backward(logits, targets, scale if isinstance(scale, Tensor) else None, *output[2:])
+        ctx.save_for_backward(logits, targets, scale if isinstance(scale, Tensor) else None, output[2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        logits, targets, scale, highest, probs = ctx.saved_tensors
+        logits, targets, scale, probs = ctx.saved_tensors
         scale = ctx.scale if scale is None else scale
-        is_soft = targets is not None and targets.is_floating_point()
+        is_soft = targets.is_floating_point()
         # Each weight is brought to the scale here, while it is a number per position.
-        of_target, of_total, of_highest, of_probs = (
+        of_target, of_total, of_probs = (
             None if gradient is None else _scaled(gradient, scale) for gradient in gradients
         )
 
         # d log p_j / d z_k = [j = k] - p_k: each sum takes its weight off p.
-        share = torch.zeros_like(highest)
+        share = torch.zeros_like(probs.select(1, 0))
         if of_target is not None:
             share = share - (of_target * targets.sum(1) if is_soft else of_target)
         if of_total is not None:
             share = share - logits.shape[1] * of_total
-        if of_highest is not None:
-            share = share - of_highest
         if of_probs is not None:
             share = share - _dot(of_probs, probs)
         share = share.unsqueeze(1)
@@ -116,29 +99,24 @@ class _LogProbs(torch.autograd.Function):
             gradient.add_(targets * of_target.unsqueeze(1))
         elif of_target is not None:
             gradient.scatter_add_(1, targets, of_target.unsqueeze(1))
-        if of_highest is not None:
-            peak = logits.amax(1, keepdim=True) + torch.zeros_like(share)
-            is_highest = (logits - peak).sign_().add_(1)  # a comparison takes five times as long
-            gradient.add_(is_highest.mul_(of_highest.unsqueeze(1) / is_highest.sum(1, keepdim=True)))
 
         of_targets = of_scale = None
         if ctx.needs_input_grad[1] and gradients[0] is not None:
-            of_targets = _log_p(logits, scale, highest.unsqueeze(1)) * gradients[0].unsqueeze(1)
+            of_targets = _log_p(logits, scale, probs) * gradients[0].unsqueeze(1)
         if ctx.needs_input_grad[2]:
-            of_scale = _dot(gradient, logits) / scale
-            of_scale = of_scale if scale.ndim else of_scale.sum()
+            of_scale = (gradient * logits).sum() / scale
         return gradient, of_targets, of_scale
 
 
 def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:
     if isinstance(scale, Tensor):
-        return values * (scale.unsqueeze(1) if 0 < scale.ndim < values.ndim else scale)
+        return values * scale
     # By the number 1, most losses' default, without a pass over memory.
     return values if scale == 1.0 else values * scale
 
 
-def _log_p(logits: Tensor, scale: float | Tensor, highest: Tensor) -> Tensor:
-    scaled = _scaled(logits, scale)
+def _log_p(logits: Tensor, scale: float | Tensor, probs: Tensor) -> Tensor:
+    scaled, highest = _scaled(logits, scale), probs.amax(1, keepdim=True).log()
     return (scaled - (scaled.amax(1, keepdim=True) + torch.zeros_like(highest))).add_(highest)
 
 

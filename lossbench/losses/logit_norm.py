@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -10,9 +11,13 @@ from torch import Tensor
 from lossbench.domains import POSITIVE
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
+from lossbench.losses.inplace import plus_product
 from lossbench.losses.link import link
-from lossbench.losses.log_probs import log_probs
-from lossbench.losses.targets import at_least_float32, mean_over_labelled, sum_of_squares
+from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.softmax import BIT, Softmax
+from lossbench.losses.targets import at_least_float32, parts_of_mean, weights_or_labels
+
+LEAST_NORM = 1e-7
 
 
 @link("normalized")
@@ -49,7 +54,20 @@ def logit_norm(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    squares = sum_of_squares(logits)
-    norm = torch.where(squares > 0, squares.where(squares > 0, 1.0).sqrt(), 0.0) + 1e-7
-    losses = -log_probs(logits, targets, ignore_index, scale=1 / (temperature * norm)).target
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    goal = weights_or_labels(targets, logits, ignore_index)
+    return sum_with_gradient(partial(in_parts, _of_direction), logits, weights, goal, temperature)
+
+
+def _of_direction(
+    logits: Tensor, weights: Tensor, targets: Tensor, temperature: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    norm = length + LEAST_NORM
+    softmax = Softmax(logits, temperature * norm)
+    losses = -weights * softmax.log_probs_of(targets)
+    # As if the norm did not change with z, and then what of it lies along z, which changes the norm alone. It sums to
+    # 0, so that what all logits have in common is of no account.
+    derivative = softmax.less_targets(targets, weights / softmax.temperature)
+    along = BIT * temperature * (derivative * softmax.fall).sum(1, keepdim=True)
+    return losses, plus_product(derivative, logits, -along / length.clamp(min=torch.finfo(length.dtype).tiny))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -10,9 +11,17 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
+from lossbench.losses.inplace import plus
 from lossbench.losses.link import link
-from lossbench.losses.log_probs import falls, log_probs
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, subtract_target
+from lossbench.losses.log_probs import falls
+from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.softmax import Softmax
+from lossbench.losses.targets import (
+    at_least_float32,
+    at_target,
+    parts_of_mean,
+    weights_or_labels,
+)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"tau": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -50,10 +59,16 @@ def logit_adjusted(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    goal = weights_or_labels(targets, logits, ignore_index)
     # Counts in the place of frequencies differ by τ log N in every class, which softmax does not see.
-    adjusted = falls(logits) + tau * _counts(class_counts, logits).log()
-    losses = -log_probs(adjusted, targets, ignore_index).target
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    added = (tau * _counts(class_counts, logits).log()).unsqueeze(0)
+    return sum_with_gradient(partial(in_parts, _adjusted), logits, weights, goal, added)
+
+
+def _adjusted(logits: Tensor, weights: Tensor, targets: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+    softmax = Softmax(plus(falls(logits), added))
+    return -weights * softmax.log_probs_of(targets), softmax.less_targets(targets, weights)
 
 
 @claim(shift_invariant=True, soft_targets=True, mean_of_examples=True)
@@ -132,10 +147,17 @@ def ldam(
     logits = at_least_float32(logits)
     counts = _counts(class_counts, logits)
     margins = max_margin * (counts.amin() / counts) ** 0.25
-    margins = at_target(margins.expand_as(logits), targets, ignore_index)
-    shifted = subtract_target(logits, targets, ignore_index, margins)
-    losses = -log_probs(shifted, targets, ignore_index, scale=scale).target
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    margins = at_target(margins.expand_as(logits), targets, ignore_index).unsqueeze(1)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    labels = weights_or_labels(targets, logits, ignore_index)
+    return sum_with_gradient(partial(in_parts, _with_margins), logits, weights, labels, margins, scale)
+
+
+def _with_margins(
+    logits: Tensor, weights: Tensor, labels: Tensor, margins: Tensor, scale: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    softmax = Softmax(logits.scatter_add(1, labels, -margins), 1 / scale)
+    return -weights * softmax.log_probs_of(labels), softmax.less_targets(labels, scale * weights)
 
 
 def _counts(class_counts: Tensor, logits: Tensor) -> Tensor:

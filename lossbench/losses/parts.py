@@ -66,21 +66,14 @@ def sum_with_gradient(
     Returns:
         Scalar.
     """
-    return sum_and_more(compute, logits, weights, *inputs)[0]
-
-
-def sum_and_more(
-    compute: Callable[..., tuple[Tensor, ...]], logits: Tensor, weights: Tensor, *inputs: Any
-) -> tuple[Tensor, ...]:
-    """Return what `sum_with_gradient` does, and what `compute` returns beside, without a gradient."""
     inputs = weights.unsqueeze(1), *inputs
     if torch.is_grad_enabled() and any(isinstance(values, Tensor) and values.requires_grad for values in inputs):
-        numbers, _, *more = compute(logits, *inputs)
-    else:
-        # What was made in inference mode, a teacher's logits say, cannot be kept for a backward pass; a copy can.
-        inputs = tuple(v.clone() if isinstance(v, Tensor) and v.is_inference() else v for v in inputs)
-        numbers, _, *more = _WithGradient.apply(compute, logits, *inputs)
-    return numbers.sum(), *(values.detach() for values in more)
+        return compute(logits, *inputs)[0].sum()
+    # What was made in inference mode, a teacher's logits say, cannot be kept for a backward pass; a copy can.
+    inputs = tuple(v.clone() if isinstance(v, Tensor) and v.is_inference() else v for v in inputs)
+    numbers, _ = _WithGradient.apply(compute, logits, *inputs)
+    total: Tensor = numbers.sum()
+    return total
 
 
 class _WithGradient(torch.autograd.Function):
@@ -96,15 +89,15 @@ class _WithGradient(torch.autograd.Function):
         ctx.compute = inputs[0]
         ctx.others = [Tensor if isinstance(values, Tensor) else values for values in inputs[2:]]
         tensors = [values for values in inputs[1:] if isinstance(values, Tensor)]
-        derivative = output[1]
-        ctx.mark_non_differentiable(*output[1:])
+        _, derivative = output
+        ctx.mark_non_differentiable(derivative)
         # The first backward pass, mostly the only one, takes the derivative for the gradient: a new tensor of this size
         # costs as much as three passes over it. What `torch.func` computes with must be saved.
         ctx.derivative = derivative if has_memory(derivative) else None
         ctx.save_for_backward(*tensors, *([] if ctx.derivative is derivative else [derivative]))
 
     @staticmethod
-    def backward(ctx: Any, of_numbers: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_numbers: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
         if of_numbers is None:
             return None, None, *(None for _ in ctx.others)
         logits, *tensors = ctx.saved_tensors

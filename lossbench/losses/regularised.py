@@ -16,7 +16,7 @@ from lossbench.losses.inplace import plus, plus_product, times
 from lossbench.losses.log_probs import log_probs
 from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import BIT, Softmax, minus_targets
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, parts_of_mean, with_any_label
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, parts_of_mean, weights_or_labels
 
 
 @claim(shift_invariant=True, cross_entropy_at={"epsilon1": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -87,7 +87,7 @@ def confidence_penalty(
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
     weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    goal = _goal(targets, logits, ignore_index)
+    goal = weights_or_labels(targets, logits, ignore_index)
     return sum_with_gradient(partial(in_parts, _less_entropy), logits, weights, goal, beta)
 
 
@@ -137,7 +137,7 @@ def margin_smoothing(
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
     weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    goal = _goal(targets, logits, ignore_index)
+    goal = weights_or_labels(targets, logits, ignore_index)
     return sum_with_gradient(partial(in_parts, _within_margin), logits, weights, goal, alpha, margin)
 
 
@@ -151,10 +151,8 @@ def _within_margin(
     is_beyond = beyond.sign()  # -1 where it is
     is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
     by_largest = -share * is_beyond.sum(1, keepdim=True) / is_largest.sum(1, keepdim=True)  # equal ones share it
-    derivative = times(softmax.powers, weights * _sum(targets, softmax) / softmax.total)
-    derivative = plus_product(derivative, is_largest, by_largest)
-    derivative = plus_product(derivative, is_beyond, share)
-    return losses, minus_targets(derivative, targets, weights)
+    derivative = plus_product(softmax.less_targets(targets, weights), is_largest, by_largest)
+    return losses, plus_product(derivative, is_beyond, share)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -188,15 +186,19 @@ def max_suppression(
     Source: Zhou et al. 2025, "MaxSup". Its code raises α linearly from 0.1 to 0.2 over the epochs; here it is constant.
     """
     check_shapes(logits, targets)
-    log_p = log_probs(at_least_float32(logits), targets, ignore_index)
-    # Differences of logits are differences of log-probabilities, and these are at hand.
-    losses = alpha * (log_p.highest - log_p.total / logits.shape[1]) - log_p.target
-    return mean_over_labelled(losses, targets, ignore_index, sample_weights)
+    logits = at_least_float32(logits)
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    goal = weights_or_labels(targets, logits, ignore_index)
+    return sum_with_gradient(partial(in_parts, _below_largest), logits, weights, goal, alpha)
 
 
-def _goal(targets: Tensor, logits: Tensor, ignore_index: int) -> Tensor:
-    """Return labels, any where there is none, [N, 1] or [N, 1, H, W], or probabilities of the logits' type."""
-    return targets.to(logits) if targets.is_floating_point() else with_any_label(targets, ignore_index).unsqueeze(1)
+def _below_largest(logits: Tensor, weights: Tensor, targets: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
+    softmax, share = Softmax(logits), weights * alpha
+    losses = -share * BIT * softmax.fall.mean(1, keepdim=True) - weights * softmax.log_probs_of(targets)
+    is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
+    by_largest = share / is_largest.sum(1, keepdim=True)  # equal ones share it
+    derivative = plus(softmax.less_targets(targets, weights), -share / logits.shape[1])
+    return losses, plus_product(derivative, is_largest, by_largest)
 
 
 def _sum(targets: Tensor, softmax: Softmax) -> Tensor:

@@ -49,6 +49,20 @@ def with_any_label(targets: Tensor, ignore_index: int) -> Tensor:
     return targets if targets.is_floating_point() else targets.where(is_labelled(targets, ignore_index), 0)
 
 
+def weights_or_labels(targets: Tensor, logits: Tensor, ignore_index: int) -> Tensor:
+    """Return what a loss that takes both reads of the targets.
+
+    Args:
+        targets: class indices, int64 [N] or [N, H, W], or probabilities [N, K] or [N, K, H, W].
+        logits: gives the type of probabilities.
+        ignore_index: the index that marks a position to leave out.
+
+    Returns:
+        Labels, any where there is none, int64 [N, 1] or [N, 1, H, W]; probabilities of the logits' type.
+    """
+    return targets.to(logits) if targets.is_floating_point() else with_any_label(targets, ignore_index).unsqueeze(1)
+
+
 def where_labelled(targets: Tensor, num_classes: int, ignore_index: int) -> Tensor | None:
     """Return `is_labelled`, or None where every position is known to have one of the K labels.
 

@@ -206,10 +206,10 @@ class Stack:
             extras: dict[str, Tensor],
             hyperparameters: dict[str, Tensor],
         ) -> Tensor:
-            with self.device.autocast(), Turned():
-                logits = functional_call(self.network, (parameters, buffers), (inputs,))
-            function = bind(self.experiments[0].loss.function, hyperparameters)
             with Turned():
+                with self.device.autocast():
+                    logits = functional_call(self.network, (parameters, buffers), (inputs,))
+                function = bind(self.experiments[0].loss.function, hyperparameters)
                 return function(logits.float(), targets, **extras, **common)
 
         tensors = (self._of_runs(inputs), self._of_runs(targets), {k: self._of_runs(v) for k, v in extras.items()})

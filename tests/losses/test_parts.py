@@ -22,6 +22,8 @@ from lossbench.losses import (
     distillation,
     dual_focal,
     incremental_distillation,
+    ldam,
+    logit_adjusted,
     logit_norm,
     margin_smoothing,
     max_suppression,
@@ -32,6 +34,7 @@ from lossbench.losses import parts as parts_module
 from lossbench.losses.tempered import tempered_log_softmax
 
 SHAPES = ((5, 4), (3, 3, 2, 1))  # examples, and pixels
+SOFT = ("confidence_penalty", "logit_adjusted", "logit_norm", "margin_smoothing", "max_suppression")
 Loss = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
 # Each with its number as a tensor: the temperature, say.
@@ -50,12 +53,18 @@ LOSSES: dict[str, tuple[float, Loss]] = {
         2.0,
         lambda z, y, teacher, t: incremental_distillation(z, y, teacher_logits=teacher[:, :2], temperature=t),
     ),
+    "ldam": (3.0, lambda z, y, teacher, scale: ldam(z, y, class_counts=counts_of(z), scale=scale)),
+    "logit_adjusted": (0.5, lambda z, y, teacher, tau: logit_adjusted(z, y, class_counts=counts_of(z), tau=tau)),
     "margin_smoothing": (0.3, lambda z, y, teacher, alpha: margin_smoothing(z, y, alpha=alpha, margin=1.0)),
     "max_suppression": (0.3, lambda z, y, teacher, alpha: max_suppression(z, y, alpha=alpha)),
     "virtual_teacher": (3.0, lambda z, y, teacher, t: virtual_teacher(z, y, temperature=t)),
     "logit_norm": (0.5, lambda z, y, teacher, t: logit_norm(z, y, temperature=t)),
     "mmce": (2.0, lambda z, y, teacher, weight: mmce(z, y, weight=weight)),
 }
+
+
+def counts_of(logits: Tensor) -> Tensor:
+    return 1 + 3 * torch.arange(logits.shape[1])
 
 
 def case(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,7 +144,17 @@ def test_stacked_labels_alone_give_what_a_loop_gives(name: str) -> None:
     torch.testing.assert_close(*slopes)
 
 
-@pytest.mark.parametrize("name", ["confidence_penalty", "margin_smoothing", "max_suppression"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", SOFT)
+def test_the_gradient_for_soft_targets_is_that_of_differences(name: str, shape: tuple[int, ...]) -> None:
+    number, loss = LOSSES[name]
+    logits, _, teacher = case(shape)
+    targets = teacher.softmax(1)
+    assert gradcheck(lambda z: loss(z, targets, teacher, number), logits)
+    assert gradgradcheck(lambda z: loss(z, targets, teacher, number), logits)
+
+
+@pytest.mark.parametrize("name", SOFT)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_targets_of_more_digits_than_the_logits_make_no_loss_of_more(name: str, dtype: torch.dtype) -> None:
     number, loss = LOSSES[name]
@@ -165,6 +184,34 @@ def test_a_number_for_which_there_is_a_shorter_way_gives_what_a_tensor_gives(
     values = [loss(logits, targets, teacher, at) for at in (number, torch.tensor(number, dtype=torch.float64))]
     torch.testing.assert_close(*values)
     torch.testing.assert_close(*(torch.autograd.grad(value, logits)[0] for value in values))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_next_to_nothing_is_nothing(dtype: torch.dtype) -> None:
+    depth = 100.0 if dtype == torch.float32 else 730.0  # e^-depth is a subnormal number
+    logits = torch.tensor([[0.0, -depth, -3.0]], dtype=dtype, requires_grad=True)
+    loss = ldam(logits, torch.tensor([2]), class_counts=torch.ones(3), max_margin=0.0, scale=1.5)
+    (slope,) = torch.autograd.grad(loss, logits)
+    assert slope[0, 1] == 0
+    expected = cross_entropy(1.5 * logits, torch.tensor([2]))
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(slope, torch.autograd.grad(expected, logits)[0])
+    # A label that lies as low has its loss all the same.
+    loss = ldam(logits, torch.tensor([1]), class_counts=torch.ones(3), max_margin=0.0, scale=1.5)
+    torch.testing.assert_close(loss, cross_entropy(1.5 * logits, torch.tensor([1])))
+
+
+@pytest.mark.parametrize("name", ["margin_smoothing", "max_suppression", "mmce"])
+def test_equal_largest_logits_share_the_gradient(name: str) -> None:
+    number, loss = LOSSES[name]
+    logits = torch.tensor([[2.0, 2.0, -1.0], [0.5, -0.5, 1.0]], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(loss(logits, torch.tensor([2, 2]), logits, number), logits)
+    # what each gets is what it gets where it alone is largest and what it gets beside a larger one, by halves
+    by_hand = []
+    for least in (-1e-9, 1e-9):
+        moved = (logits + torch.tensor([[least, 0.0, 0.0], [0.0, 0.0, 0.0]])).detach().requires_grad_()
+        by_hand.append(torch.autograd.grad(loss(moved, torch.tensor([2, 2]), logits, number), moved)[0])
+    torch.testing.assert_close(slope, (by_hand[0] + by_hand[1]) / 2, atol=1e-7, rtol=0)
 
 
 def test_parts_are_cut_where_there_are_many_positions() -> None:
