@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """Images per second of one epoch: lossbench, the bare loop, a textbook loop, Lightning.
 
-The four (`loops.py`) see the same examples, initial weights, optimizer, schedule and threads, and take turns in one
-process, in this order and in the reverse; a round that warms up does not count. A ratio is lossbench's images per
+The four (`loops.py`) see the same examples, initial weights, optimizer, schedule and threads, and take turns, each in a
+process of its own, in this order and in the reverse; a round that warms up does not count. The bare loop has torch set
+up as lossbench does, with freed memory kept; the others have torch as it comes. A ratio is lossbench's images per
 second over another's in the same round: its median, and the least and the largest round. The textbook's loop and
 Lightning's have the precision of the row; with bf16 both also stand there in fp32, which is what they mostly are.
 
-Peak memory is the most that a process of its own held while it trained for one epoch, with Python, the libraries and
-the data set, which all loops read alike; not what reading it took. On Linux alone.
+Peak memory is the most that a process held while it trained for its first epoch, with Python, the libraries and the
+data set, which all loops read alike; not what reading it took. On Linux alone.
 With `--accuracy`, accuracy on test after the same number of epochs takes the place of speed: lossbench and the textbook
 loop, paired by seed.
 
@@ -19,6 +20,7 @@ loop, paired by seed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -38,24 +40,23 @@ from scipy import stats
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGES = {"mlp": 27_000, "cnn": 6_750, "resnet20": 1_350}  # of an epoch, where it is to last a second or two
+AS_SET_UP = {"lossbench", "bare"}  # have torch as lossbench sets it up
 ACCURATE = {"mlp": 54_000, "cnn": 13_500, "resnet20": 5_400}
 
 
 def speeds(task: loops.Task, rounds: int, names: list[str]) -> list[dict[str, object]]:
     """Measure all loops on one task, a row for each."""
-    chosen = {name: loops.LOOPS[name] for name in dict.fromkeys(["lossbench", *names])}
-    contenders = {name: (loop, task) for name, loop in chosen.items()}
+    contenders = {name: (name, task) for name in dict.fromkeys(["lossbench", *names])}
     if task.precision != "fp32":
         plain = replace(task, precision="fp32")
-        others = {name: loop for name, loop in chosen.items() if name not in ("lossbench", "bare")}
-        contenders |= {f"{name}, fp32": (loop, plain) for name, loop in others.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
-        for name in list(contenders) if number % 2 else reversed(contenders):
-            loop, of = contenders[name]
-            measured = loop(of.experiment(), of).seconds
-            if number:
-                seconds[name].append(measured)
+        contenders |= {f"{name}, fp32": (name, plain) for name in contenders if name not in AS_SET_UP}
+    with contextlib.ExitStack() as open_processes:
+        processes = {name: open_processes.enter_context(_process(*of)) for name, of in contenders.items()}
+        peaks = {name: _turn(process)["peak"] for name, process in processes.items()}  # which warms up
+        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+        for number in range(rounds):
+            for name in reversed(contenders) if number % 2 else contenders:
+                seconds[name].append(_turn(processes[name])["seconds"])
     rows = []
     for name, times in seconds.items():
         ratios = [other / own for other, own in zip(times, seconds["lossbench"], strict=True)]
@@ -68,30 +69,46 @@ def speeds(task: loops.Task, rounds: int, names: list[str]) -> list[dict[str, ob
                 "lossbench is × as fast": round(statistics.median(ratios), 3),
                 "least": round(min(ratios), 3),
                 "most": round(max(ratios), 3),
-                "peak MB": round(peak_megabytes(name, contenders[name][1])),
+                "peak MB": round(peaks[name]),
             }
         )
     return rows
 
 
-def peak_megabytes(name: str, task: loops.Task) -> float:
-    """Run one epoch in a process of its own and return the most memory it held, on a GPU that of the GPU."""
-    command = [sys.executable, __file__, "--peak", name.removesuffix(", fp32"), json.dumps(asdict(task))]
+def _process(loop: str, task: loops.Task) -> subprocess.Popen[str]:
+    """Start a process that trains for an epoch whenever it is asked to."""
+    command = [sys.executable, __file__, "--turns", loop, json.dumps(asdict(task))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return float(answer.stdout.splitlines()[-1])
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def print_peak(name: str, task: loops.Task) -> None:
-    """Print what `peak_megabytes` reads."""
-    experiment = task.experiment()
-    Path("/proc/self/clear_refs").write_text("5")  # from here on the kernel counts the peak anew
-    loops.LOOPS[name](experiment, task)
+def _turn(process: subprocess.Popen[str]) -> dict[str, float]:
+    """Have a process train for an epoch, and wait."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    for line in process.stdout:
+        if line.startswith("{"):
+            return dict(json.loads(line))
+    raise SystemExit(process.wait())
+
+
+def take_turns(loop: str, task: loops.Task) -> None:
+    """Train for an epoch per line of standard input, and print seconds and the peak of memory in MB."""
+    for _ in sys.stdin:
+        experiment = task.experiment(set_up=loop in AS_SET_UP)
+        Path("/proc/self/clear_refs").write_text("5")  # from here on the kernel counts the peak anew
+        seconds = loops.LOOPS[loop](experiment, task).seconds
+        print(json.dumps({"seconds": seconds, "peak": _peak_megabytes(task)}), flush=True)
+
+
+def _peak_megabytes(task: loops.Task) -> float:
+    """Return the most memory that this process held, on a GPU that of the GPU."""
     if task.device.startswith("cuda"):
-        print(torch.cuda.max_memory_allocated() / 2**20)
-    else:
-        (peak,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-        print(int(peak) / 2**10)
+        return torch.cuda.max_memory_allocated() / 2**20
+    (peak,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(peak) / 2**10
 
 
 def accuracies(task: loops.Task, seeds: int) -> list[dict[str, object]]:
@@ -147,10 +164,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3, help="of --accuracy")
     parser.add_argument("--output", type=Path, help="folder to write the table to")
-    parser.add_argument("--peak", nargs=2, metavar=("LOOP", "TASK"), help=argparse.SUPPRESS)
+    parser.add_argument("--turns", nargs=2, metavar=("LOOP", "TASK"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.peak:
-        print_peak(arguments.peak[0], loops.Task(**json.loads(arguments.peak[1])))
+    if arguments.turns:
+        take_turns(arguments.turns[0], loops.Task(**json.loads(arguments.turns[1])))
         return
     rows: list[dict[str, object]] = []
     for model in arguments.models:
@@ -165,6 +182,8 @@ def main() -> None:
                 threads=arguments.threads,
                 processor_time=arguments.processor_time,
             )
+            task.experiment()
+            task = replace(task, threads=torch.get_num_threads())  # as lossbench chooses, for the others, too
             measure = (
                 accuracies(task, arguments.seeds)
                 if arguments.accuracy

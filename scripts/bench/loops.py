@@ -43,8 +43,8 @@ class Task:
     threads: int | None = None
     processor_time: bool = False  # in place of the clock: for one thread on a busy machine
 
-    def experiment(self) -> Experiment:
-        """Build it, and set torch's threads as lossbench does."""
+    def experiment(self, *, set_up: bool = True) -> Experiment:
+        """Build it, and set torch up for it as lossbench does, or have nothing but the same threads."""
         overrides = [
             "dataset=fashion_mnist", f"model={self.model}", f"seed={self.seed}", f"batch_size={self.batch_size}",
             f"device={self.device}", f"device.precision={self.precision}", f"device.threads={self.threads or 'null'}",
@@ -63,7 +63,10 @@ class Task:
             val=whole.val.select(torch.arange(min(self.images // 9, len(whole.val)), device=built.device.name)),
         )
         experiment = replace(built, dataset=few)
-        experiment.device.use(step_flops(experiment, self.batch_size))
+        if set_up:
+            experiment.device.use(step_flops(experiment, self.batch_size))
+        elif self.threads:
+            torch.set_num_threads(self.threads)
         return experiment
 
 
