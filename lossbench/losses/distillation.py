@@ -11,9 +11,9 @@ from lossbench.domains import POSITIVE, UNIT, Interval
 from lossbench.losses.checks import check_classes, check_shapes, check_teacher
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import cross_entropy
-from lossbench.losses.divergence import divergence, virtual_divergence
+from lossbench.losses.divergence import distance, divergence, virtual_divergence
 from lossbench.losses.hard import beside_hard
-from lossbench.losses.targets import at_least_float32, mean_over_labelled, sum_of_squares, with_any_label
+from lossbench.losses.targets import at_least_float32, with_any_label
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -145,10 +145,8 @@ def logit_matching(
     """
     check_shapes(logits, targets, one_label=False)  # `hard` says what it takes
     check_teacher(logits, teacher_logits)
-    student = at_least_float32(logits)
-    losses = sum_of_squares(student - teacher_logits.detach().to(student.dtype)) / (2 * student.shape[1])
-    distance = mean_over_labelled(losses, targets, ignore_index)
-    return (1 - beta) * hard(logits, targets) + beta * distance
+    teacher = teacher_logits.detach().to(at_least_float32(logits).dtype)
+    return beside_hard(hard, 1 - beta, distance, beta, logits, targets, ignore_index, teacher)
 
 
 @claim(shift_invariant=True, cross_entropy_at={"alpha": 0.0}, mean_of_examples=True)

@@ -1,4 +1,4 @@
-"""How far a student's softmax is from its teacher's, with cross-entropy beside it and the derivative by the logits.
+"""How far a student is from its teacher, with cross-entropy beside it and the derivative by the logits.
 
 The functions are for `lossbench.losses.parts.sum_with_gradient`. What they are given and return for each position is
 [N, 1], or [N, 1, H, W].
@@ -178,6 +178,38 @@ def _decoupled_divergence(
         derivative = plus_product(derivative, powers, by_hard_rest / total)
         by_rest = by_rest + by_hard_rest
     return derivative, bits, student.total, teacher.total, rest, teacher_rest, hard_rest, by_rest
+
+
+def distance(
+    logits: Tensor, weights: Tensor, labels: Tensor | None, shares: Tensor | None, teacher_logits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute s · -log softmax(z)_y + w · 1/(2K) Σ_k (z_k - z_t,k)².
+
+    Args:
+        logits: z, [N, K] or [N, K, H, W].
+        weights: as in `divergence`.
+        labels: as in `divergence`.
+        shares: as in `divergence`.
+        teacher_logits: z_t, shaped like the logits.
+
+    Returns:
+        As `divergence` does.
+    """
+    per_class = weights / logits.shape[1]
+    derivative, squares, *of_softmax = in_parts(_distance, logits, per_class, shares, teacher_logits)
+    value = per_class / 2 * squares
+    return _with_labels(value, derivative, logits, labels, shares, *of_softmax) if of_softmax else (value, derivative)
+
+
+def _distance(logits: Tensor, slope: Tensor, shares: Tensor | None, teacher_logits: Tensor) -> tuple[Tensor, ...]:
+    difference = logits - teacher_logits
+    squares = (difference * difference).sum(1, keepdim=True)
+    derivative = times(difference, slope)
+    if shares is None:
+        return derivative, squares
+    student = Softmax(logits)
+    derivative = plus_product(derivative, student.powers, shares / student.total)
+    return derivative, squares, student.largest, student.total
 
 
 def _with_softmaxes(
