@@ -173,9 +173,10 @@ def train(
                 gradient_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
             optimizer.step()
             if done < steps and checkpoints is not None and checkpoints.due():
-                state.losses, state.augmentation = torch.stack(losses), augmentation.get_state()
-                if not state.losses.isfinite().all():
-                    raise astray(state.losses.tolist(), epoch)
+                so_far = torch.stack(losses)
+                if not so_far.isfinite().all():
+                    raise astray(so_far.tolist(), epoch)
+                state.losses, state.augmentation = so_far, augmentation.get_state()
                 state.elapsed = time.perf_counter() - started
                 checkpoints.save(bring_up_to_date())
 

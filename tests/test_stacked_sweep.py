@@ -165,6 +165,38 @@ def test_an_interrupted_stack_goes_on_as_a_stack(
     assert_clean(tmp_path / "results")
 
 
+@pytest.mark.usefixtures("copied")
+def test_a_stack_whose_processes_stopped_at_different_steps_goes_on_in_the_same_parts_to_the_same_bits(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = (*QUICK, *EIGHT, TWO, "epochs=3", STACKED)
+    assert lossbench("train", *sweep, "results_dir=calm").returncode == 0
+    looks, here = iter(range(100)), os.getpid()
+
+    def due(self: Any) -> bool:
+        look = next(looks)  # a copy has a count of its own
+        if look == 9 and os.getpid() == here:
+            deadline = time.monotonic() + 60  # until the copy has stopped
+            while len(list((tmp_path / "results/runs").glob("*.partial/checkpoint.pt"))) < 4:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        if look == (9 if os.getpid() == here else 5):
+            self.asked.error = KeyboardInterrupt()
+        return self.stop is not None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.Checkpoints, "due", due)
+        assert lossbench("train", *sweep).returncode == 130
+    store = Store(tmp_path / "results")
+    names = [path.name.removesuffix(".partial") for path in store.runs.glob("*.partial")]
+    steps = [state.step for name in names if (state := store.load_checkpoint(name))]
+    assert sorted(map(steps.count, set(steps))) == [4, 4]
+    assert lossbench("train", *sweep).returncode == 0
+    assert numbers(tmp_path / "results") == numbers(tmp_path / "calm")
+    assert [environment["stacked"] for environment in environments(tmp_path / "results")] == [4] * 8
+    assert_clean(tmp_path / "results")
+
+
 def test_what_is_trained_but_not_stored_is_saved_when_it_is_asked_to_stop(
     lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,8 +378,8 @@ def test_runs_that_stopped_at_different_steps_are_divided_by_their_steps(lossben
     runs = [(settings, ()) for settings in compose_all(*QUICK, *EIGHT, TWO, *more, f"results_dir={store.runs.parent}")]
     task = Task()
     found = [
-        (len(stack), {job.name in left for job in stack}, processes)
-        for stack, processes in stacked._Sweep(task, None)._stacks(
+        (sum(map(len, parts)), {job.name in left for jobs in parts for job in jobs}, len(parts))
+        for parts in stacked._Sweep(task, None)._stacks(
             stacked._Sweep(task, None)._to_train([(i, *run) for i, run in enumerate(runs)])
         )
     ]

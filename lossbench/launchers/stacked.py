@@ -69,8 +69,8 @@ class _Sweep:
             groups.setdefault(alike(settings), []).append(place)
         for places in groups.values():
             jobs = self._to_train([(place, checked[place], runs[place][1]) for place in places])
-            for stack, processes in self._stacks(jobs):
-                self._train_stack(stack, processes)
+            for parts in self._stacks(jobs):
+                self._train_stack(parts)
         for why, places in self.alone.items():
             if why:
                 self.display.note(f"one after another, {counted(len(places), 'run')}: {why}")
@@ -98,11 +98,11 @@ class _Sweep:
                 self._leave([place])
         return jobs
 
-    def _stacks(self, jobs: Sequence[Job]) -> Iterator[tuple[Sequence[Job], int]]:
+    def _stacks(self, jobs: Sequence[Job]) -> Iterator[list[Sequence[Job]]]:
         """Divide the runs of a group into stacks of about the same size that fit into memory.
 
         Returns:
-            Each with the number of processes that train it.
+            Each as the parts of it that processes train, the first of them this one.
         """
         if not jobs:
             return
@@ -127,11 +127,18 @@ class _Sweep:
         # What tells trackers may have threads of its own, which a copy would wait for without end.
         alone = bool(jobs[0].config.get("tracker")) or not copies.possible()
         processes = 1 if alone else experiment.device.most_threads
-        for at_a_step in self._by_step(self._with_teachers(jobs), least):
+        groups = self._by_step(self._with_teachers(jobs), FEWEST_EACH if processes > 1 else least)
+        left = sum(map(len, groups))
+        if 1 < len(groups) <= processes and left <= most and max(map(len, groups)) <= math.ceil(left / processes):
+            # The processes of a stack were stopped each at a step of its own. Each group goes on together: as many runs
+            # as before, and so to the same bits.
+            yield groups
+            return
+        for at_a_step in groups:
             for stack in _divided(at_a_step, math.ceil(len(at_a_step) / most)):
-                yield stack, max(1, min(processes, len(stack) // FEWEST_EACH))
+                yield _divided(stack, max(1, min(processes, len(stack) // FEWEST_EACH)))
 
-    def _by_step(self, jobs: Sequence[Job], least: int) -> list[list[Job]]:
+    def _by_step(self, jobs: Sequence[Job], least: int) -> list[Sequence[Job]]:
         """Group runs by where they go on from; those of which there are too few are left."""
         groups: dict[tuple[int, int], list[Job]] = {}
         for job in jobs:
@@ -162,14 +169,14 @@ class _Sweep:
                 found.append(job)
         return found
 
-    def _train_stack(self, stack: Sequence[Job], processes: int) -> None:
+    def _train_stack(self, parts: Sequence[Sequence[Job]]) -> None:
         """Train the first part of a stack here, and each of the others in a copy of this process meanwhile."""
-        if processes > 1:
+        if len(parts) > 1:
             get_ready()  # which the copies have then, too
-        size = Size(len(stack), processes)
+        size = Size(sum(map(len, parts)), len(parts))
         here, *elsewhere = [
             Part(jobs, self.task.policy, Silent() if number else self.display, size)
-            for number, jobs in enumerate(_divided(stack, processes))
+            for number, jobs in enumerate(parts)
         ]
         done = copies.beside(here.train, [part.train for part in elsewhere])
         for part, result in zip([here, *elsewhere], done, strict=True):

@@ -90,15 +90,15 @@ def _of_indices(
     """Cross-entropy of class indices, [N], that all weigh the same, by torch's own kernels."""
     scaled = softened(logits, temperature)
     labelled = is_labelled(targets, ignore_index)
-    if not isinstance(epsilon, Tensor) and epsilon == 0 and surely(labelled.any()):
-        return F.cross_entropy(scaled, targets, ignore_index=ignore_index)  # the same bits, with less around them
-    if isinstance(epsilon, Tensor) or not has_memory(logits):
+    if isinstance(epsilon, Tensor) or not (has_memory(scaled) and has_memory(targets)):
         # Under vmap F.cross_entropy takes no tensor, and is small operations of torch's own, which import its compiler.
         log_p = F.log_softmax(scaled, 1)
         losses = -at_target(log_p, targets, ignore_index)
         if isinstance(epsilon, Tensor) or epsilon > 0:  # 0 times the minus infinity of a masked class would be nan
             losses = (1 - epsilon) * losses - epsilon * log_p.mean(1)
         total = losses.where(labelled, 0.0).sum()
+    elif epsilon == 0 and surely(labelled.any()):
+        return F.cross_entropy(scaled, targets, ignore_index=ignore_index)  # the same bits, with less around them
     else:
         total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
     return total / labelled.sum().clamp(min=1)

@@ -29,7 +29,8 @@ class OnlineLabelSmoothing(nn.Module):
     S_y is the mean p of the examples of class y that were classified correctly in the epoch before; uniform in the
     first epoch, and for a class of which none was.
 
-    In training mode `forward` adds to what the next epoch uses, and `end_epoch` must be called after each epoch.
+    In training mode `forward` adds to what the next epoch uses, and `end_epoch` must be called after each epoch. Under
+    activation checkpointing, which calls `forward` twice, each batch counts twice.
     S and the running sums are buffers: a checkpoint that is to go on bit for bit keeps this module's state dict.
 
     Source: Zhang et al. 2021, "Delving Deep into Label Smoothing", eq. 4 to 8. The authors' code has S = 0 in the first

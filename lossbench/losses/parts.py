@@ -140,12 +140,14 @@ def _by_position(values: Any, positions: int) -> bool:
 def surely(condition: Tensor) -> bool:
     """Say whether a condition is known to hold; what it spares must not matter.
 
-    On a GPU nothing is known, since every step would wait for the answer, and nothing under `torch.func.vmap`, where a
-    tensor is that of many models.
+    On a GPU nothing is known, since every step would wait for the answer, nothing under `torch.func.vmap`, where a
+    tensor is that of many models, and nothing while torch writes down what is to be done with other numbers, too.
 
     Args:
         condition: bool, scalar.
     """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
     try:
         return condition.device.type == "cpu" and bool(condition)
     except RuntimeError:

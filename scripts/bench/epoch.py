@@ -7,8 +7,9 @@ up as lossbench does, with freed memory kept; the others have torch as it comes.
 second over another's in the same round: its median, and the least and the largest round. The textbook's loop and
 Lightning's have the precision of the row; with bf16 both also stand there in fp32, which is what they mostly are.
 
-Peak memory is the most that a process held while it trained for its first epoch, with Python, the libraries and the
-data set, which all loops read alike; not what reading it took. On Linux alone.
+Peak memory is the most that a process, without the DataLoader's workers, held while it trained for its first epoch,
+with Python, the libraries and the data set, which all loops read alike; not what reading it took. On Linux alone, where
+it varies by some 30 MB from process to process. All processes of a row are there at a time: up to eleven of 1 GB each.
 With `--accuracy`, accuracy on test after the same number of epochs takes the place of speed: lossbench and the textbook
 loop, paired by seed.
 
@@ -69,7 +70,7 @@ def speeds(task: loops.Task, rounds: int, names: list[str]) -> list[dict[str, ob
                 "lossbench is × as fast": round(statistics.median(ratios), 3),
                 "least": round(min(ratios), 3),
                 "most": round(max(ratios), 3),
-                "peak MB": round(peaks[name]),
+                "peak MB": peaks[name] if math.isnan(peaks[name]) else round(peaks[name]),
             }
         )
     return rows
@@ -86,29 +87,33 @@ def _turn(process: subprocess.Popen[str]) -> dict[str, float]:
     """Have a process train for an epoch, and wait."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # it has ended, and says nothing
+        os.write(process.stdin.fileno(), b"\n")
     for line in process.stdout:
         if line.startswith("{"):
             return dict(json.loads(line))
-    raise SystemExit(process.wait())
+    raise SystemExit(f"a process ended with {process.wait()}: {process.args!r}")
 
 
 def take_turns(loop: str, task: loops.Task) -> None:
     """Train for an epoch per line of standard input, and print seconds and the peak of memory in MB."""
-    for _ in sys.stdin:
-        experiment = task.experiment(set_up=loop in AS_SET_UP)
-        Path("/proc/self/clear_refs").write_text("5")  # from here on the kernel counts the peak anew
-        seconds = loops.LOOPS[loop](experiment, task).seconds
-        print(json.dumps({"seconds": seconds, "peak": _peak_megabytes(task)}), flush=True)
+    counts = Path("/proc/self/clear_refs")
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):  # the process that asks says what is wrong
+        for _ in sys.stdin:
+            experiment = task.experiment(set_up=loop in AS_SET_UP)
+            if counts.exists():
+                counts.write_text("5")  # from here on the kernel counts the peak anew
+            seconds = loops.LOOPS[loop](experiment, task).seconds
+            print(json.dumps({"seconds": seconds, "peak": _peak_megabytes(task)}), flush=True)
 
 
 def _peak_megabytes(task: loops.Task) -> float:
-    """Return the most memory that this process held, on a GPU that of the GPU."""
+    """Return the most memory that this process held, on a GPU that of the GPU; nan where nobody counts."""
     if task.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**20
-    (peak,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    return int(peak) / 2**10
+    status = Path("/proc/self/status")
+    (peak,) = re.findall(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else (math.nan,)
+    return float(peak) / 2**10
 
 
 def accuracies(task: loops.Task, seeds: int) -> list[dict[str, object]]:
@@ -147,8 +152,8 @@ def processor() -> str:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(IMAGES))
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--models", nargs="+", default=list(IMAGES), choices=list(IMAGES))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--loops", nargs="+", default=list(loops.LOOPS), choices=list(loops.LOOPS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -156,7 +161,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, help="of all loops; by default as lossbench chooses for the model")
     parser.add_argument(
-        "--processor-time", action="store_true", help="in place of the clock: for --threads 1 on a busy machine"
+        "--processor-time",
+        action="store_true",
+        help="of a loop without its workers, in place of the clock: for --threads 1 on a busy machine",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cifar-shaped", action="store_true", help="random 3×32×32 images in place of Fashion-MNIST")

@@ -124,7 +124,7 @@ def report(rows: list[dict[str, str | int | float]], rounds: int, loop: int) -> 
         f"{versions}, python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores. Seconds of a",
         f"whole sweep from process start to end, median (least–largest) of {rounds} rounds of all ways in turn,",
         "and how many times faster a way is than another in the same round. The load at the start of each round",
-        f"is in the csv. The shell loop is `scripts/bench/textbook.py`, timed over {loop} of its runs.",
+        f"is in the csv. The shell loop is `scripts/bench/textbook.py`, in fp32, timed over {loop} of its runs.",
         "",
         "| sweep | runs | way | s | s a run | times the shell loop | times sequential |",
         "|---|---:|---|---:|---:|---:|---:|",

@@ -233,8 +233,20 @@ def test_vmap_over_models_with_one_epsilon_is_a_loop(epsilon):
 def test_vmap_with_a_masked_class_that_gets_no_epsilon_is_finite():
     logits, targets = random_logits(3, 8, 4), random_targets(8, num_classes=3)
     logits[..., 3] = -torch.inf
-    stacked = vmap(lambda z: cross_entropy(z, targets))(logits)
+    stacked = vmap(cross_entropy)(logits, targets.expand(3, 8))
     assert torch.allclose(stacked, torch.stack([cross_entropy(z[:, :3], targets) for z in logits]))
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.jit.trace: that it is old, and that shapes are taken for granted
+@pytest.mark.parametrize("how", ["traced", "compiled"])
+def test_what_torch_writes_down_holds_where_all_is_ignored(how):
+    logits, targets = random_logits(8, 4), random_targets(8, num_classes=4)
+    if how == "traced":
+        written = torch.jit.trace(lambda z, y: cross_entropy(z, y), (logits, targets))
+    else:
+        written = torch.compile(lambda z, y: cross_entropy(z, y), backend="eager", fullgraph=True)
+    assert torch.allclose(written(logits, targets), cross_entropy(logits, targets))
+    assert written(logits, torch.full_like(targets, -100)) == 0
 
 
 def test_half_precision_logits_are_computed_in_float32():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lossbench.errors import ShapeError
-from lossbench.losses import OnlineLabelSmoothing, cross_entropy
+from lossbench.losses import OnlineLabelSmoothing, cross_entropy, parts
 
 # softmax of these logits is (1/2, 1/4, 1/4), (3/4, 1/8, 1/8) and (1/8, 1/8, 3/4).
 LOGITS = torch.tensor([[2.0, 1.0, 1.0], [6.0, 1.0, 1.0], [1.0, 1.0, 6.0]], dtype=torch.float64).log()
@@ -57,16 +57,17 @@ def test_what_is_computed_again_is_learned_from_once():
     assert torch.allclose(loss.sums[0], torch.tensor([5 / 4, 3 / 8, 3 / 8]))
 
 
-def test_a_batch_that_is_computed_in_parts_is_learned_from_whole():
+def test_a_batch_that_is_computed_in_parts_is_learned_from_whole(monkeypatch):
+    monkeypatch.setattr(parts, "PART", 4)
     generator = torch.Generator().manual_seed(0)
-    logits, targets = torch.randn(4000, 100, generator=generator), torch.randint(100, (4000,), generator=generator)
-    logits.scatter_add_(1, targets.unsqueeze(1), torch.full((4000, 1), 2.0))
-    loss = OnlineLabelSmoothing(100)
+    logits, targets = torch.randn(400, 10, generator=generator), torch.randint(10, (400,), generator=generator)
+    logits.scatter_add_(1, targets.unsqueeze(1), torch.full((400, 1), 2.0))
+    loss = OnlineLabelSmoothing(10)
     loss(logits.requires_grad_(), targets)
     is_correct = logits.argmax(1) == targets
-    assert 0 < is_correct.sum() < 4000
-    assert torch.equal(loss.counts, targets[is_correct].bincount(minlength=100).float())
-    expected = torch.zeros(100, 100).index_add_(0, targets[is_correct], logits.detach().softmax(1)[is_correct])
+    assert 0 < is_correct.sum() < 400
+    assert torch.equal(loss.counts, targets[is_correct].bincount(minlength=10).float())
+    expected = torch.zeros(10, 10).index_add_(0, targets[is_correct], logits.detach().softmax(1)[is_correct])
     torch.testing.assert_close(loss.sums, expected)
 
 
