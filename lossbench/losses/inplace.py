@@ -63,6 +63,26 @@ def at_least(values: Tensor, least: float) -> Tensor:
     return values.clamp_(min=least) if _may_write(values) else values.clamp(min=least)
 
 
+def at_most(values: Tensor, most: float) -> Tensor:
+    """Return the smaller of each value and a number; nan stays nan.
+
+    Args:
+        values: any shape.
+        most: the number.
+    """
+    return values.clamp_(max=most) if _may_write(values) else values.clamp(max=most)
+
+
+def power(values: Tensor, exponent: int) -> Tensor:
+    """Return values to the power of a whole number.
+
+    Args:
+        values: any shape.
+        exponent: the number; 2 and 3 are products.
+    """
+    return values.pow_(exponent) if _may_write(values) else values.pow(exponent)
+
+
 def reciprocal(values: Tensor) -> Tensor:
     """Return 1 / values.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import torch
@@ -13,7 +12,7 @@ from lossbench.domains import NON_NEGATIVE, SHARE, UNIT, Interval
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.link import link
-from lossbench.losses.parts import in_parts, sum_with_gradient
+from lossbench.losses.parts import sum_with_gradient
 from lossbench.losses.targets import (
     at_least_float32,
     at_target,
@@ -152,7 +151,7 @@ def bi_tempered(
         return mean_over_labelled(losses, targets, ignore_index, sample_weights)
     weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
     labels = with_any_label(targets, ignore_index).unsqueeze(1)
-    return sum_with_gradient(partial(in_parts, tempered_divergence), logits, weights, labels, t1, t2)
+    return sum_with_gradient(tempered_divergence, logits, weights, labels, t1, t2)
 
 
 def _divergence_from_soft(log_probs: Tensor, goal: Tensor, t1: float | Tensor) -> Tensor:

@@ -6,20 +6,19 @@ the formula itself gives the limit to the last digit: expm1(s x)/s and log1p(s x
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lossbench.losses.inplace import add_at, plus, plus_product, reciprocal, times
+from lossbench.losses.inplace import add_at, at_most, plus, plus_product, power, reciprocal, times
 from lossbench.losses.parts import in_parts, surely
 from lossbench.losses.softmax import BIT
 
 SMALLEST = 1e-19  # its square is still above float32's least normal number
 MOST_FACTORS = 16  # of a power: of more, the last digits would be lost
-NEWTON_STEPS = 10  # at most: with one logit far above a thousand equal ones; mostly two or three
+STEPS = 10  # of Halley's method, at most; mostly one or two
 
 
 def limit_at_zero(exponent: float | Tensor, like: Tensor) -> Tensor:
@@ -52,8 +51,8 @@ def tempered_log_softmax(logits: Tensor, t: float | Tensor) -> Tensor:
     """Return log p, p_k = exp_t(z_k - λ) with λ such that Σ_k p_k = 1.
 
     λ is the root of 1 - (Σ_k exp_t(z_k - λ))^(1-t), which is concave and, for one distinct logit or at t = 1, linear in
-    λ: Newton's method rises to it without overshooting from anything below, such as max z, or what λ would be if all
-    logits were their mean, since exp_t is convex. λ moves with z as the escort distribution p^t / Σ p^t.
+    λ. Halley's method finds it, from what λ would be if the distances of the logits from their mean were small. λ moves
+    with z as the escort distribution p^t / Σ p^t.
 
     Args:
         logits: z, float [N, K] or [N, K, H, W].
@@ -64,7 +63,7 @@ def tempered_log_softmax(logits: Tensor, t: float | Tensor) -> Tensor:
 
     Source: Amid et al. 2019, "Robust Bi-Tempered Logistic Loss", eq. 4; their algorithm 1 iterates to a fixed point.
     """
-    log_p: Tensor = _TemperedLogSoftmax.apply(logits, limit_at_zero(t - 1, logits), _whole(1, t - 1))
+    log_p: Tensor = _TemperedLogSoftmax.apply(logits, limit_at_zero(t - 1, logits), _whole(t, t - 1))
     return log_p
 
 
@@ -86,19 +85,53 @@ def tempered_divergence(
     r, s = limit_at_zero(1 - t1, logits), limit_at_zero(t2 - 1, logits)
     if torch.is_grad_enabled():
         log_p = tempered_log_softmax(logits, t2)
-        label, slope, probs, powers = log_p.gather(1, labels), (s * log_p).exp(), log_p.exp(), ((1 + r) * log_p).exp()
+        label = log_p.gather(1, labels)
+        derivative, total = _derivative(_powers(log_p, r, s), ((r + s) * label).exp(), labels, weights)
     else:
-        falls, rise = _falls_and_rise(logits, s, _whole(1, t2 - 1))
-        label = -(falls.gather(1, labels) + rise).log1p() / s
-        wholes = _whole(1, t2 - 1), _whole(2 - t1, t2 - 1)
-        slope, probs, powers = _inverse_powers(falls, rise, (1 / s, (1 + r) / s), wholes)
-    values = (powers.sum(1, keepdim=True) - 1) / (1 + r) - tempered_log(label, r)
-    # At a given λ, d log p_k / d z_k = p_k^s; λ itself moves with z as the escort distribution.
-    label_power = (r * label).exp() * slope.gather(1, labels)
-    by_class, escort = times(powers, slope), times(probs, slope)
-    moves = (by_class.sum(1, keepdim=True) - label_power) / escort.sum(1, keepdim=True)
-    derivative = times(plus_product(by_class, escort, -moves), weights)
-    return weights * values, add_at(derivative, labels, -label_power * weights)
+        whole = _whole(2 - t1, t2 - 1)
+        equation = _Equation(s, None if whole is None else _whole(t2, t2 - 1), logits.shape[1])
+        derivative, total, label = in_parts(_divergence, logits, weights, labels, equation, r, whole)
+    return weights * ((total - 1) / (1 + r) - tempered_log(label, r)), derivative
+
+
+def _divergence(
+    logits: Tensor, weights: Tensor, labels: Tensor, equation: _Equation, r: Tensor, whole: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the derivative by z, Σ_k p_k^(1+r) and log p_y; (1 + r) / s is the small whole number, if any."""
+    falls, rise = equation.solve(logits)
+    label = equation.log_p(falls.gather(1, labels), rise)
+    if equation.whole is None or whole is None:  # both, or both are not
+        powers = _powers(equation.log_p(falls, rise), r, equation.s)
+    else:
+        above = plus(falls, rise + 1)
+        escort = _inverse_power(above, equation.whole)
+        of_all = escort if whole == equation.whole else _inverse_power(above, whole)
+        powers = reciprocal(above), escort, of_all
+    return *_derivative(powers, ((r + equation.s) * label).exp(), labels, weights), label
+
+
+def _powers(log_p: Tensor, r: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    bits = log_p * (1 / BIT)
+    return (s * bits).exp2(), ((1 + s) * bits).exp2(), ((1 + r) * bits).exp2()
+
+
+def _derivative(
+    powers: tuple[Tensor, Tensor, Tensor], of_label: Tensor, labels: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the derivative of Σ_k p_k^(1+r) / (1+r) - log_t1 p_y by z, times the weights, and Σ_k p_k^(1+r).
+
+    Args:
+        powers: p^s, by which log p moves with z at a given λ, p^(1+s), as which λ moves with z, and p^(1+r).
+        of_label: p_y^(r+s), [N, 1] or [N, 1, H, W].
+        labels: y, int64, likewise.
+        weights: likewise.
+    """
+    slope, escort, powers_of_all = powers
+    total = powers_of_all.sum(1, keepdim=True)
+    by_class = times(slope, powers_of_all)
+    moves = (of_label - by_class.sum(1, keepdim=True)) / escort.sum(1, keepdim=True)
+    derivative = times(plus_product(by_class, escort, moves), weights)
+    return add_at(derivative, labels, -of_label * weights), total
 
 
 class _TemperedLogSoftmax(torch.autograd.Function):
@@ -106,7 +139,7 @@ class _TemperedLogSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Tensor, s: Tensor, whole: int | None) -> Tensor:
-        (log_p,) = in_parts(_log_p, logits, s, whole)
+        (log_p,) = in_parts(_log_p, logits, _Equation(s, whole, logits.shape[1]))
         return log_p
 
     @staticmethod
@@ -120,23 +153,65 @@ class _TemperedLogSoftmax(torch.autograd.Function):
         return of_logits, _of_s(log_p, s, gradient) if ctx.needs_input_grad[1] else None, None
 
 
-def _log_p(logits: Tensor, s: Tensor, whole: int | None) -> tuple[Tensor]:
-    falls, rise = _falls_and_rise(logits, s, whole)
-    return (plus(falls, rise).log1p_().div_(-s),)
+def _log_p(logits: Tensor, equation: _Equation) -> tuple[Tensor]:
+    return (equation.log_p(*equation.solve(logits)),)
 
 
-def _falls_and_rise(logits: Tensor, s: Tensor, whole: int | None) -> tuple[Tensor, Tensor]:
-    """Return s (max z - z) ≥ 0, shaped like z, and s (λ - max z) ≥ 0: p = (1 + both)^(-1/s)."""
-    falls = times(logits.amax(1, keepdim=True) - logits, s)
-    rise = torch.expm1(s * math.log(logits.shape[1])) - falls.mean(1, keepdim=True)
-    rise = rise.clamp(min=0)
-    near = torch.finfo(logits.dtype).eps ** 0.5  # of a step; what is left is a tenth of its square
-    for _ in range(NEWTON_STEPS):
-        step = _newton_step(falls, rise, s, whole)
-        rise = rise + step
-        if surely((step < near * (1 + rise)).all()):
-            break
-    return falls, rise
+class _Equation:
+    """Σ_k a_k^(-1/s) = 1 of a = 1 + s (λ - z), whose numbers are the same for all positions.
+
+    They are tensors, also where it is as easy to write a number: that takes an operation on a number per position three
+    times as long.
+
+    Attributes:
+        s: > 0, scalar.
+        whole: 1 + 1/s where it is a small whole number, else None.
+    """
+
+    def __init__(self, s: Tensor, whole: int | None, classes: int) -> None:
+        """Take the exponent and K."""
+        self.s, self.whole = s, whole
+        self._most = torch.expm1(s * math.log(classes))  # s (λ - max z) where all logits are the same
+        # The mean of a^(-1/s) is (that of a, less (1 + 1/s) / 2 of its variance by its mean, and so on)^(-1/s).
+        self._by_variance = (1 + 1 / s) / (2 * (1 + self._most))
+        self._by_square = self._by_variance / classes
+        self._curve = (1 + 1 / s) / 2
+        self._one, self._infinity = torch.ones_like(s), torch.full_like(s, math.inf)
+        self._near = torch.full_like(s, torch.finfo(s.dtype).eps ** (2 / 3))
+
+    def solve(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return s (max z - z) ≥ 0, shaped like z, and s (λ - max z) ≥ 0, [N, 1] or [N, 1, H, W]: a = 1 + both."""
+        falls = times(logits.amax(1, keepdim=True) - logits, self.s)
+        mean, norm = falls.mean(1, keepdim=True), torch.linalg.vector_norm(falls, dim=1, keepdim=True)
+        rise = self._most - mean - self._by_variance * (mean * mean) + self._by_square * (norm * norm)
+        if not surely((rise < self._infinity).all()):  # what is masked has p = 0, and not ∞ · 0
+            falls, rise = at_most(falls, torch.finfo(falls.dtype).max / 2), self._most - mean
+        rise = rise.clamp(min=0).minimum(self._most)
+        for _ in range(STEPS):
+            excess, step = self._step(falls, rise)
+            rise = (rise + step).clamp(min=0).minimum(self._most)
+            if surely((excess * excess < self._near).all()):  # what is left is less than the cube of it
+                break
+        return falls, rise
+
+    def log_p(self, falls: Tensor, rise: Tensor) -> Tensor:
+        """Return log p of what `solve` returns, or of some of it; falls are not to be read again."""
+        return plus(falls, rise).log1p().div(-self.s)
+
+    def _step(self, falls: Tensor, rise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (Σ_k p_k)^s - 1, which is to be 0, and Halley's step, [N, 1] or [N, 1, H, W]."""
+        if self.whole is None:  # near t = 1, a is 1 but for its last digits
+            beyond = falls + rise
+            above, escort = beyond + self._one, times(beyond.log1p(), -2 * self._curve / BIT).exp2()
+        else:
+            above = falls + (rise + self._one)
+            escort = _inverse_power(above, self.whole)  # p^(1+s)
+        first, second = escort.sum(1, keepdim=True), (escort / above).sum(1, keepdim=True)
+        total = times(escort, above).sum(1, keepdim=True)
+        excess = torch.expm1(self.s * total.log())
+        newton = total / first * excess
+        slower = self._curve * newton * (first / total - second / first)
+        return excess, newton / (self._one + slower).clamp(min=0.5)
 
 
 def _of_logits(log_p: Tensor, s: Tensor, gradient: Tensor) -> tuple[Tensor]:
@@ -154,47 +229,23 @@ def _of_s(log_p: Tensor, s: Tensor, gradient: Tensor) -> Tensor:
     return (gradient * (by_s - slope * move)).sum()
 
 
-def _newton_step(falls: Tensor, rise: Tensor, s: Tensor, whole: int | None) -> Tensor:
-    inverse, probs = _inverse_powers(falls, rise, (1 / s,), (whole,))  # exp_t(z - λ)
-    total = probs.sum(1, keepdim=True)
-    slope = times(inverse, probs).sum(1, keepdim=True)  # Σ exp_t^t
-    return total * torch.expm1(s * total.log()) / slope
-
-
-def _inverse_powers(
-    falls: Tensor, rise: Tensor, exponents: tuple[Tensor, ...], wholes: tuple[int | None, ...]
-) -> tuple[Tensor, ...]:
-    """Return 1 / (1 + x) and (1 + x)^-e of each exponent e, by products where all are known to be whole numbers.
-
-    Args:
-        falls: x = falls + rise.
-        rise: [N, 1] or [N, 1, H, W].
-        exponents: e.
-        wholes: the exponents that are small whole numbers, None for others.
-    """
-    numbers = [whole for whole in wholes if whole is not None]
-    if len(numbers) < len(exponents):
-        above = falls + rise
-        bits = times(above.log1p(), -1 / BIT)
-        return (above + 1).reciprocal(), *((bits * exponent).exp2() for exponent in exponents)
-    inverse = reciprocal(falls + (rise + 1))
-    powers = [_power(inverse, numbers[0])]
-    for less, more in itertools.pairwise(numbers):  # that of 2 - t1 is not less
-        powers.append(powers[-1] * _power(inverse, more - less) if more > less else powers[-1].clone())
-    return inverse, *powers
+def _inverse_power(base: Tensor, number: int) -> Tensor:
+    """Return base^-n of n ≥ 1."""
+    return _power(base.reciprocal(), number) if number % 2 else _power(base.pow(-2), number // 2)
 
 
 def _power(base: Tensor, number: int) -> Tensor:
-    """Return base^n of n ≥ 1, which may be written over."""
-    power = base
-    for bit in f"{number:b}"[1:]:
-        power = base * base if power is base else times(power, power)
-        power = times(power, base) if bit == "1" else power
-    return base.clone() if power is base else power
+    """Return base^n of n ≥ 1; the base is not to be read again."""
+    while number > 1:  # squares and cubes are a pass over memory each
+        factors = next((few for few in (3, 2) if number % few == 0), None)
+        if factors is None:
+            return times(_power(base * base, number // 2), base)
+        base, number = power(base, factors), number // factors
+    return base
 
 
 def _whole(numerator: float | Tensor, denominator: float | Tensor) -> int | None:
-    """Return the quotient where it is a small whole number, as 1 / (t - 1) is for t = 1.2; None where it is not."""
+    """Return the quotient where it is a small whole number, as t / (t - 1) is for t = 1.2; None where it is not."""
     if isinstance(numerator, Tensor) or isinstance(denominator, Tensor) or denominator <= 0:
         return None
     nearest = round(numerator / denominator) if numerator / denominator < MOST_FACTORS + 1 else 0
