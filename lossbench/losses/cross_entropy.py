@@ -105,8 +105,8 @@ def _of_indices(
 
 
 def softened(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """Return z / T; by the number 1, most losses' default, without a pass over memory."""
-    return logits / temperature if isinstance(temperature, Tensor) or temperature != 1 else logits
+    """Return z / T less what all have in common; by the number 1, most losses' default, without a pass over memory."""
+    return falls(logits) / temperature if isinstance(temperature, Tensor) or temperature != 1 else logits
 
 
 def smoothed_cross_entropy(

@@ -129,7 +129,9 @@ def put_at(values: Tensor, indices: Tensor, number: float) -> Tensor:
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Say whether it is a tensor of numbers, and not one that `torch.func` puts in the place of such."""
+    """Say whether it is a tensor of numbers, and not one that `torch.func` or `torch.compile` puts in their place."""
+    if torch.compiler.is_compiling():
+        return False
     try:
         tensor.untyped_storage()
     except NotImplementedError:

@@ -50,10 +50,8 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, targets: Tensor, scale: float | Tensor) -> tuple[Tensor, ...]:
         num_classes = logits.shape[1]
-        scaled = _scaled(logits, scale)
-        peak = scaled.amax(1)
-        # log p = (z - max z) + log max p. What all logits have in common goes first, before any sum can round it.
-        fall = logits - peak.unsqueeze(1) if scaled is logits else scaled.sub_(peak.unsqueeze(1))
+        # log p = (z - max z) + log max p. What all logits have in common goes first, before anything can round it.
+        fall = _scaled(falls(logits), scale)
         probs = torch.softmax(fall, 1)
         highest = probs.amax(1).log()  # max p ≥ 1/K
         if targets.is_floating_point():
@@ -104,7 +102,7 @@ class _LogProbs(torch.autograd.Function):
         if ctx.needs_input_grad[1] and gradients[0] is not None:
             of_targets = _log_p(logits, scale, probs) * gradients[0].unsqueeze(1)
         if ctx.needs_input_grad[2]:
-            of_scale = (gradient * logits).sum() / scale
+            of_scale = (gradient * falls(logits)).sum() / scale
         return gradient, of_targets, of_scale
 
 
@@ -116,8 +114,7 @@ def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:
 
 
 def _log_p(logits: Tensor, scale: float | Tensor, probs: Tensor) -> Tensor:
-    scaled, highest = _scaled(logits, scale), probs.amax(1, keepdim=True).log()
-    return (scaled - (scaled.amax(1, keepdim=True) + torch.zeros_like(highest))).add_(highest)
+    return _scaled(falls(logits), scale) + probs.amax(1, keepdim=True).log()
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -70,4 +70,6 @@ def _of_direction(
     # 0, so that what all logits have in common is of no account.
     derivative = softmax.less_targets(targets, weights / softmax.temperature)
     along = BIT * temperature * (derivative * softmax.fall).sum(1, keepdim=True)
-    return losses, plus_product(derivative, logits, -along / length.clamp(min=torch.finfo(length.dtype).tiny))
+    # Below this the squares of logits would be 0, and what lies along z is 1e-12 of the rest.
+    least = torch.finfo(length.dtype).tiny ** 0.5
+    return losses, plus_product(derivative, logits, -along / length.clamp(min=least))

@@ -11,7 +11,7 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
-from lossbench.losses.inplace import plus
+from lossbench.losses.inplace import add_at, plus
 from lossbench.losses.link import link
 from lossbench.losses.log_probs import falls
 from lossbench.losses.parts import in_parts, sum_with_gradient
@@ -156,7 +156,7 @@ def ldam(
 def _with_margins(
     logits: Tensor, weights: Tensor, labels: Tensor, margins: Tensor, scale: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    softmax = Softmax(logits.scatter_add(1, labels, -margins), 1 / scale)
+    softmax = Softmax(add_at(falls(logits), labels, -margins), 1 / scale)
     return -weights * softmax.log_probs_of(labels), softmax.less_targets(labels, scale * weights)
 
 

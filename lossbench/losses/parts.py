@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,8 +27,10 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
             such as numbers and None, is handed on.
     """
     like: Tensor = inputs[0]
+    if like.device.type != "cpu" or torch.is_grad_enabled() or not has_memory(like):
+        return compute(*inputs)
     positions = max(1, PART * torch.get_num_threads() * len(like) // max(like.numel(), 1))
-    if len(like) < 2 * positions or like.device.type != "cpu" or torch.is_grad_enabled() or not has_memory(like):
+    if len(like) < 2 * positions:
         return compute(*inputs)
     of_parts = (v.split(positions) if _by_position(v, len(like)) else itertools.repeat(v) for v in inputs)
     large: list[Tensor | None] = []  # what is as large as the logits, written where it is to be; small things wait
@@ -70,7 +72,7 @@ def sum_with_gradient(
     if torch.is_grad_enabled() and any(isinstance(values, Tensor) and values.requires_grad for values in inputs):
         return compute(logits, *inputs)[0].sum()
     # What was made in inference mode, a teacher's logits say, cannot be kept for a backward pass; a copy can.
-    inputs = tuple(v.clone() if isinstance(v, Tensor) and v.is_inference() else v for v in inputs)
+    inputs = tuple(v.clone() if isinstance(v, Tensor) and has_memory(v) and v.is_inference() else v for v in inputs)
     numbers, _ = _WithGradient.apply(compute, logits, *inputs)
     total: Tensor = numbers.sum()
     return total
@@ -102,6 +104,8 @@ class _WithGradient(torch.autograd.Function):
             return None, None, *(None for _ in ctx.others)
         logits, *tensors = ctx.saved_tensors
         inputs = [tensors.pop(0) if values is Tensor else values for values in ctx.others]
+        if any(ctx.needs_input_grad[2:]):  # which under `torch.func.vmap` is told here alone
+            return None, *_gradients(ctx.compute, (logits, *inputs), ctx.needs_input_grad[1:], of_numbers)
         if torch.is_grad_enabled():  # the gradient is to be differentiated
             gradient = ctx.compute(logits, *inputs)[1] * of_numbers
         elif tensors:
@@ -112,6 +116,21 @@ class _WithGradient(torch.autograd.Function):
                 derivative = ctx.compute(logits, *inputs)[1]
             gradient = derivative if surely((of_numbers == 1).all()) else times(derivative, of_numbers)
         return None, gradient, *(None for _ in ctx.others)
+
+
+def _gradients(
+    compute: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Any], wanted: Sequence[bool], of_numbers: Tensor
+) -> list[Tensor | None]:
+    """Return the gradient by each input of the first thing that is computed, None where it is not wanted."""
+    places = [place for place, is_wanted in enumerate(wanted) if is_wanted]
+
+    def numbers(*values: Tensor) -> Tensor:
+        given = dict(zip(places, values, strict=True))
+        return compute(*(given.get(place, value) for place, value in enumerate(inputs)))[0]
+
+    pull_back: Any = torch.func.vjp(numbers, *(inputs[place] for place in places))[1]
+    found = dict(zip(places, pull_back(of_numbers), strict=True))
+    return [found.get(place) for place in range(len(inputs))]
 
 
 def of_as_many(like: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

@@ -194,7 +194,8 @@ def max_suppression(
 
 def _below_largest(logits: Tensor, weights: Tensor, targets: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
     softmax, share = Softmax(logits), weights * alpha
-    losses = -share * BIT * softmax.fall.mean(1, keepdim=True) - weights * softmax.log_probs_of(targets)
+    # Not by what falls in bits, which is not infinite where a class is masked.
+    losses = share * (softmax.largest - logits).mean(1, keepdim=True) - weights * softmax.log_probs_of(targets)
     is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
     by_largest = share / is_largest.sum(1, keepdim=True)  # equal ones share it
     derivative = plus(softmax.less_targets(targets, weights), -share / logits.shape[1])

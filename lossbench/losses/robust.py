@@ -156,5 +156,6 @@ def bi_tempered(
 
 def _divergence_from_soft(log_probs: Tensor, goal: Tensor, t1: float | Tensor) -> Tensor:
     r = limit_at_zero(1 - t1, log_probs)
-    entropy_term = goal * (tempered_log(goal.log(), r) - tempered_log(log_probs, r))
+    log_goal = goal.clamp(min=torch.finfo(goal.dtype).tiny).log()  # times 0 where that matters
+    entropy_term = goal * (tempered_log(log_goal, r) - tempered_log(log_probs, r))
     return (entropy_term - (goal ** (1 + r) - ((1 + r) * log_probs).exp()) / (1 + r)).sum(1)

@@ -78,7 +78,8 @@ class Softmax:
         Args:
             teacher: another softmax of as many classes, whose `fall` is not to be read again.
         """
-        return times(minus(teacher.fall, self.fall), teacher.powers).sum(1, keepdim=True)
+        # A class that is masked by minus infinity for both is 0 · (∞ - ∞).
+        return times(minus(teacher.fall, self.fall), teacher.powers).nansum(1, keepdim=True)
 
     @property
     def is_unsoftened(self) -> bool:

@@ -304,3 +304,14 @@ def test_logits_and_targets_that_disagree_are_a_shape_error(logits, targets, mes
 def test_a_name_that_was_not_resolved_says_how_to_resolve_it(options):
     with pytest.raises(ConfigError, match=r"class_weights and class_frequencies in lossbench\.losses\.weights"):
         cross_entropy(LOGITS, TARGETS, **options)
+
+
+def test_what_all_logits_have_in_common_takes_no_digits_from_what_the_temperature_divides():
+    logits, targets = torch.tensor([[0.25, 0.5, -0.25], [1.0, 0.0, -1.0]]), torch.tensor([2, 0])
+    for more in ({}, {"sample_weights": torch.ones(2)}):  # by torch's own kernels, and written out
+        found = []
+        for common in (0.0, 2.0**20):
+            z, temperature = (logits + common).requires_grad_(), torch.tensor(3.0, requires_grad=True)
+            loss = cross_entropy(z, targets, temperature=temperature, **more)
+            found.append((loss, *torch.autograd.grad(loss, (z, temperature))))
+        torch.testing.assert_close(*found, rtol=1e-6, atol=0)

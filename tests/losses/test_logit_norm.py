@@ -42,3 +42,12 @@ def test_the_loss_has_the_lower_bound_that_its_docstring_states():
     logits[0, 0] = 1.0
     best = 1 / (1 + 3 * math.exp(-math.sqrt(4 / 3) / temperature))
     assert logit_norm(logits, torch.tensor([0]), temperature=temperature).item() == pytest.approx(-math.log(best))
+
+
+@pytest.mark.parametrize("size", [1e-19, 1e-21, 2.6e-23, 1e-24])
+def test_the_gradient_of_logits_whose_squares_are_nothing_is_that_of_double_precision(size):
+    logits = size * torch.tensor([[1.0, -0.6]], dtype=torch.float64)
+    gradients = []
+    for z in (logits.float().requires_grad_(), logits.requires_grad_()):
+        gradients.append(torch.autograd.grad(logit_norm(z, torch.tensor([0])), z)[0].double())
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=0)

@@ -72,3 +72,9 @@ def test_what_logits_have_in_common_rounds_no_adjustment():
     logits, counts, targets = torch.tensor([[1.0, 2.0, 3.0]]) + 1e4, torch.tensor([900, 90, 9]), torch.tensor([0])
     expected = balanced_softmax(logits.double(), targets, class_counts=counts)
     assert balanced_softmax(logits, targets, class_counts=counts).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_what_all_logits_have_in_common_takes_no_digits_from_the_margin():
+    logits = torch.tensor([[0.25, 0.5, -0.25]])
+    losses = [ldam(logits + common, torch.tensor([2]), class_counts=COUNTS).item() for common in (0.0, 2.0**20)]
+    assert losses[0] == losses[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +120,21 @@ def test_stacked_hyperparameters_give_what_a_loop_gives(name: str, monkeypatch: 
         return grad(lambda z: loss(z, targets, teacher, number))(logits.detach())
 
     torch.testing.assert_close(vmap(slope)(numbers), torch.stack([slope(number) for number in numbers]))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_of_all_stacked_hyperparameters_at_once_the_gradient_is_that_of_a_loop(name: str) -> None:
+    number, loss = LOSSES[name]
+    logits, targets, teacher = case(SHAPES[0])
+    logits = logits.detach()
+    numbers = number * torch.tensor([1.0, 1.1], dtype=torch.float64)
+
+    def value(number: Tensor) -> Tensor:
+        return loss(logits, targets, teacher, number)
+
+    expected = torch.stack([grad(value)(number) for number in numbers])
+    torch.testing.assert_close(grad(lambda numbers: vmap(value)(numbers).sum())(numbers), expected)
+    torch.testing.assert_close(torch.autograd.grad(vmap(value)(numbers.requires_grad_()).sum(), numbers)[0], expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -454,3 +470,29 @@ def test_several_gradients_at_once_are_those_one_by_one(name: str) -> None:
     (both,) = torch.autograd.grad(value, logits, factors, is_grads_batched=True, retain_graph=True)
     (one,) = torch.autograd.grad(value, logits)
     torch.testing.assert_close(both, torch.stack([one, 2 * one]))
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("name", LOSSES)
+def test_it_can_be_compiled_in_one_graph(name: str) -> None:
+    _, loss = LOSSES[name]
+    logits, targets, teacher = case(SHAPES[0])
+    number = torch.tensor(LOSSES[name][0], dtype=torch.float64)
+    torch.compiler.reset()
+    written = torch.compile(lambda z: loss(z, targets, teacher, number), backend="eager", fullgraph=True)
+    (expected,) = torch.autograd.grad(loss(logits, targets, teacher, number), logits)
+    torch.testing.assert_close(torch.autograd.grad(written(logits), logits)[0], expected)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("loss", [decoupled_distillation, distillation])
+def test_a_class_that_is_masked_for_student_and_teacher_is_as_if_it_were_not_there(
+    loss: Callable[..., Tensor], temperature: float
+) -> None:
+    logits, teacher = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    targets = torch.tensor([0, 1, 2, 0, 1, 2])
+    expected = loss(logits[:, :3], targets, teacher_logits=teacher[:, :3], temperature=temperature)
+    logits[:, 3] = teacher[:, 3] = -math.inf
+    masked = loss(logits.requires_grad_(), targets, teacher_logits=teacher, temperature=temperature)
+    torch.testing.assert_close(masked, expected)
+    assert torch.autograd.grad(masked, logits)[0].isfinite().all()

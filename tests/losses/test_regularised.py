@@ -87,3 +87,12 @@ def test_without_its_penalty_it_is_cross_entropy(loss, name):
     (gradient,) = torch.autograd.grad(value, logits)
     (expected,) = torch.autograd.grad(plain, logits)
     assert torch.allclose(gradient, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize(("masked", "loss"), [(-math.inf, math.inf), (torch.finfo(torch.float32).min, 8.507059e36)])
+@pytest.mark.parametrize("alpha", [0.1, torch.tensor(0.1)])
+def test_the_largest_logit_is_suppressed_by_the_mean_of_all_masked_ones_too(alpha, masked, loss):
+    logits = torch.tensor([[0.5, -0.5, 1.0, masked]], requires_grad=True)
+    value = max_suppression(logits, torch.tensor([0]), alpha=alpha)
+    assert value.item() == pytest.approx(loss)  # α / 4 of what is masked
+    assert torch.autograd.grad(value, logits)[0][0, 3].item() == pytest.approx(-0.1 / 4)

@@ -136,3 +136,9 @@ def test_bi_tempered_is_evaluated_through_the_probabilities_it_is_trained_with()
     logits, _ = random_case()
     log_probs = getattr(links, bi_tempered.link)(logits.numpy(), t2=1.3)
     assert np.allclose(tempered_log_softmax(logits, 1.3).numpy(), log_probs, atol=1e-12)
+
+
+def test_bi_tempered_can_be_differentiated_by_t1_where_a_class_has_no_share():
+    logits, goal = torch.tensor([[0.3, -0.2, 0.1]], dtype=torch.float64), torch.tensor([[0.7, 0.3, 0.0]])
+    t1 = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t1: bi_tempered(logits, goal.double(), t1=t1), t1)
