@@ -254,6 +254,7 @@ def _train(
     flops = step_flops(experiment, config["batch_size"])
     experiment.device.use(flops)
     state = begin(name, config, store, force, experiment, teacher)
+    state.together = []
     earlier = state.seconds
     if state.resumed:
         display.goes_on(name, state.epoch, config["epochs"])

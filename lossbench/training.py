@@ -43,6 +43,7 @@ class State:
     order: str = ""  # fingerprint of the batches of the epochs done
     seconds: float = 0.0
     made_of: dict[str, str] = field(default_factory=dict)  # hashes of what it may not go on without
+    together: list[str] = field(default_factory=list)  # the ids of all runs that are trained as one model with it
     # Of an epoch that is under way:
     losses: Tensor | None = None  # of its steps so far
     augmentation: Tensor | None = None  # the state of its generator

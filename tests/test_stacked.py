@@ -129,8 +129,8 @@ def test_a_loss_that_asks_for_the_epoch_is_told_it() -> None:
         loss = dataclasses.replace(run.experiment.loss, function=spy, extras=("epoch",))
         runs.append(dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, loss=loss)))
     train_stacked(runs, epochs=2, batch_size=1000)
-    # Once to try it, then in each epoch one step and a look at validation for each of the two runs.
-    assert told == [1, 1, 1, 1, 2, 2, 2]
+    # To try it, alone and stacked; then in each epoch one step and a look at validation for each of the two runs.
+    assert told == [1, 1, *[1, 1, 1], *[2, 2, 2]]
 
 
 def test_one_that_diverges_fails_alone_and_in_the_same_words() -> None:
@@ -349,13 +349,40 @@ def test_a_loss_that_vmap_cannot_take_is_refused_before_anything_is_learned(what
             return value if value.item() > 0 else value * 2
         return value * torch.rand(())
 
-    runs = stackable(compose_all(*WINE, "seed=0,1"))
-    for i, run in enumerate(runs):
-        bound = dataclasses.replace(run.experiment.loss, function=loss)
-        runs[i] = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, loss=bound))
+    runs = [with_loss(run, loss) for run in stackable(compose_all(*WINE, "seed=0,1"))]
     with pytest.raises(NotStackedError, match="stacked, RuntimeError: vmap"):
         train_stacked(runs, epochs=1, batch_size=16)
     assert all(run.state == State() for run in runs)
+
+
+def with_loss(run: Run, loss: Any) -> Run:
+    bound = dataclasses.replace(run.experiment.loss, function=loss)
+    return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, loss=bound))
+
+
+@pytest.mark.parametrize("flat", [Tensor.view, Tensor.reshape])
+def test_a_loss_that_writes_through_a_view_gives_what_it_gives_alone(flat: Any) -> None:
+    """The outputs of a stack's dense layer lie turned, so that what is flat is no view of them, but a copy."""
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        flat(logits, -1).mul_(2)
+        return nn.functional.cross_entropy(logits, targets)
+
+    configs = compose_all(*WINE, "seed=0,1")
+    results = train_stacked([with_loss(run, loss) for run in stackable(configs)], **settings(configs[0]))
+    for config, result in zip(configs, results, strict=True):
+        one = with_loss(stackable([config])[0], loss)
+        assert_same(result, train(one.experiment, seed=config["seed"], **settings(config)))
+
+
+def test_a_loss_that_is_another_in_a_stack_is_refused_with_both_numbers() -> None:
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        stacked = torch._C._functorch.is_batchedtensor(logits)
+        return nn.functional.cross_entropy(logits, targets) * (2 if stacked else 1)
+
+    runs = [with_loss(run, loss) for run in stackable(compose_all(*WINE, "seed=0,1"))]
+    with pytest.raises(NotStackedError, match=r"a step has a loss of 2\.\d+ and a gradient of .*, alone 1\.\d+ and"):
+        train_stacked(runs, epochs=1, batch_size=16)
 
 
 def test_memory_of_a_linear_model_is_that_of_its_weights_and_batches() -> None:

@@ -43,6 +43,13 @@ def numbers(folder: Path) -> dict[str, dict[str, float]]:
     return {path.parent.name: read_json(path)["test"]["raw"] for path in found}
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def environments(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted((folder / "runs").glob("*/environment.json"))]
 
@@ -176,10 +183,7 @@ def test_a_stack_whose_processes_stopped_at_different_steps_goes_on_in_the_same_
     def due(self: Any) -> bool:
         look = next(looks)  # a copy has a count of its own
         if look == 9 and os.getpid() == here:
-            deadline = time.monotonic() + 60  # until the copy has stopped
-            while len(list((tmp_path / "results/runs").glob("*.partial/checkpoint.pt"))) < 4:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_for(lambda: len(list((tmp_path / "results/runs").glob("*.partial/checkpoint.pt"))) == 4)
         if look == (9 if os.getpid() == here else 5):
             self.asked.error = KeyboardInterrupt()
         return self.stop is not None
@@ -194,6 +198,45 @@ def test_a_stack_whose_processes_stopped_at_different_steps_goes_on_in_the_same_
     assert lossbench("train", *sweep).returncode == 0
     assert numbers(tmp_path / "results") == numbers(tmp_path / "calm")
     assert [environment["stacked"] for environment in environments(tmp_path / "results")] == [4] * 8
+    assert_clean(tmp_path / "results")
+
+
+@pytest.mark.usefixtures("copied")
+@pytest.mark.parametrize(("processes", "stored"), [(2, 4), (3, 0)])
+def test_of_a_stack_that_is_half_done_the_parts_that_are_left_go_on_as_they_were(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, stored: int
+) -> None:
+    """Of two processes one is done when the other is stopped; of three, two are stopped at the same step."""
+    seeds = ("loss=label_smoothing", "loss.epsilon=0,0.2", f"seed=range({2 * processes})")
+    # Of which stacks of two and of four round otherwise.
+    size = ("dataset=digits", "model.hidden=[64]", "batch_size=128", f"device.threads={processes}", "epochs=3")
+    sweep = (*QUICK, *size, *seeds, STACKED)
+    assert lossbench("train", *sweep, "results_dir=calm").returncode == 0
+    looks, here = iter(range(1000)), os.getpid()
+    runs = tmp_path / "results/runs"
+
+    def due(self: Any) -> bool:
+        look, is_copy = next(looks), os.getpid() != here  # a copy has a count of its own
+        if stored:
+            if look == 12 and is_copy:
+                wait_for(lambda: len(list(runs.glob("*/metrics.json"))) == stored)
+                self.asked.error = KeyboardInterrupt()
+                os.kill(here, signal.SIGINT)
+        else:
+            if look == 20 and not is_copy:
+                wait_for(lambda: len(list(runs.glob("*.partial/checkpoint.pt"))) == 8)
+            if look == (12 if is_copy else 20):
+                self.asked.error = KeyboardInterrupt()
+        return self.stop is not None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.Checkpoints, "due", due)
+        assert lossbench("train", *sweep).returncode == 130
+    store = Store(tmp_path / "results")
+    assert len(store.run_ids()) == stored
+    assert lossbench("train", *sweep).returncode == 0
+    assert numbers(tmp_path / "results") == numbers(tmp_path / "calm")
+    assert [environment["stacked"] for environment in environments(tmp_path / "results")] == [4] * 4 * processes
     assert_clean(tmp_path / "results")
 
 

@@ -43,17 +43,6 @@ def test_the_gradient_of_the_weights_lies_as_they_do() -> None:
     assert gradient.stride() == weights.stride()
 
 
-def test_what_lies_turned_can_be_viewed() -> None:
-    inputs, weights = torch.randn(3, 5, 4), torch.randn(3, 7, 4)
-
-    def flat(inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        return F.linear(inputs, weights).view(-1)
-
-    with Turned():
-        torch.testing.assert_close(vmap(flat)(inputs, weights), (inputs @ weights.mT).flatten(1))
-        assert torch.ones(2).view(torch.int32).dtype == torch.int32
-
-
 @pytest.mark.parametrize("function", [F.log_softmax, F.softmax])
 @pytest.mark.parametrize("examples", [FEWEST_EXAMPLES - 1, FEWEST_EXAMPLES])
 @pytest.mark.parametrize("dim", [0, 1, -1])

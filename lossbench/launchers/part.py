@@ -43,6 +43,7 @@ class Size:
 
     runs: int
     processes: int
+    one_thread: bool  # for each process, also where one goes on that had others beside it
 
 
 @dataclass
@@ -121,7 +122,9 @@ class Part:
         """
         started, count = time.perf_counter(), len(members)
         first, config = members[0].experiment, members[0].job.config
-        if self.size.processes == 1:
+        for member in members:
+            member.state.together = [each.job.name for each in members]
+        if not self.size.one_thread:
             first.device.use(count * step_flops(first, config["batch_size"]), ONE_THREAD_STACKED_FLOPS)
             if not copies.possible():
                 measuring.begin(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -18,7 +19,7 @@ from lossbench.run import Policy
 from lossbench.stacked.grouping import alike, fewest, why_alone
 from lossbench.stacked.memory import most_runs
 from lossbench.teacher import identified
-from lossbench.training import step_flops
+from lossbench.training import State, step_flops
 
 FEWEST_EACH = 2  # runs of a stack that a process trains: one is better off by itself
 GONE = "the process that was to train them was killed, or could not be had, perhaps for lack of memory"
@@ -124,36 +125,46 @@ class _Sweep:
         if most < least:
             self._leave(places, f"a stack may have {most}, and pays from {least} on")
             return
-        # What tells trackers may have threads of its own, which a copy would wait for without end.
-        alone = bool(jobs[0].config.get("tracker")) or not copies.possible()
-        processes = 1 if alone else experiment.device.most_threads
-        groups = self._by_step(self._with_teachers(jobs), FEWEST_EACH if processes > 1 else least)
-        left = sum(map(len, groups))
-        if 1 < len(groups) <= processes and left <= most and max(map(len, groups)) <= math.ceil(left / processes):
-            # The processes of a stack were stopped each at a step of its own. Each group goes on together: as many runs
-            # as before, and so to the same bits.
-            yield groups
-            return
-        for at_a_step in groups:
+        processes = experiment.device.most_threads if _has_copies(jobs[0]) else 1
+        whole, others = self._left(self._with_teachers(jobs), most)
+        while whole:
+            # As many at a time as there are processes, and as fit into memory.
+            sizes = itertools.accumulate(map(len, whole[:processes]))
+            count = sum(size <= most for size in sizes)
+            yield whole[:count]
+            whole = whole[count:]
+        for at_a_step in others:
+            if len(at_a_step) < least:
+                self._leave([job.place for job in at_a_step], APART)
+                continue
+            # Those of a seed together: their data are split once, and each process draws the batches of few.
+            at_a_step = sorted(at_a_step, key=lambda job: int(job.config["seed"]))
             for stack in _divided(at_a_step, math.ceil(len(at_a_step) / most)):
                 yield _divided(stack, max(1, min(processes, len(stack) // FEWEST_EACH)))
 
-    def _by_step(self, jobs: Sequence[Job], least: int) -> list[Sequence[Job]]:
-        """Group runs by where they go on from; those of which there are too few are left."""
-        groups: dict[tuple[int, int], list[Job]] = {}
+    def _left(self, jobs: Sequence[Job], most: int) -> tuple[list[Sequence[Job]], list[list[Job]]]:
+        """Group runs by where they go on from.
+
+        Returns:
+            Those that were trained as one model before, and are all there: they go on together, since how many there
+            are decides how they round. And the others, by step.
+        """
+        found: dict[tuple[tuple[int, int], tuple[str, ...]], list[Job]] = {}
         for job in jobs:
             try:
-                state = run.left(job.name, job.store, self.task.policy.force)
+                state = run.left(job.name, job.store, self.task.policy.force) or State()
             except CheckpointError:  # the run by itself says what is wrong
                 self._leave([job.place])
                 continue
-            groups.setdefault((0, 0) if state is None else state.step, []).append(job)
-        for few in [group for group in groups.values() if len(group) < least]:
-            self._leave([job.place for job in few], APART)
-        # Those of a seed together: their data are split once, and each process draws the batches of few.
-        return [
-            sorted(group, key=lambda job: int(job.config["seed"])) for group in groups.values() if len(group) >= least
-        ]
+            found.setdefault((state.step, tuple(state.together)), []).append(job)
+        whole: list[Sequence[Job]] = []
+        others: dict[tuple[int, int], list[Job]] = {}
+        for (step, together), group in found.items():
+            if {job.name for job in group} == set(together) and len(group) <= most:
+                whole.append(sorted(group, key=lambda job: together.index(job.name)))
+            else:
+                others.setdefault(step, []).extend(group)
+        return whole, list(others.values())
 
     def _with_teachers(self, jobs: Sequence[Job]) -> list[Job]:
         """Train the teachers of runs; a run whose teacher fails is left to say so by itself."""
@@ -173,7 +184,7 @@ class _Sweep:
         """Train the first part of a stack here, and each of the others in a copy of this process meanwhile."""
         if len(parts) > 1:
             get_ready()  # which the copies have then, too
-        size = Size(sum(map(len, parts)), len(parts))
+        size = Size(sum(map(len, parts)), len(parts), one_thread=_has_copies(parts[0][0]))
         here, *elsewhere = [
             Part(jobs, self.task.policy, Silent() if number else self.display, size)
             for number, jobs in enumerate(parts)
@@ -189,6 +200,12 @@ class _Sweep:
             if part is not here:
                 for outcome in result.outcomes.values():
                     self.display.done(outcome)
+
+
+def _has_copies(job: Job) -> bool:
+    """Whether copies of this process may train some of a stack's runs, with a thread each, as this one does then."""
+    # What tells trackers may have threads of its own, which a copy would wait for without end.
+    return copies.possible() and not job.config.get("tracker")
 
 
 def _divided(jobs: Sequence[Job], count: int) -> list[Sequence[Job]]:

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,11 +71,13 @@ def train_stacked(
         What came of each run. One whose loss is no longer finite stops nobody else.
 
     Raises:
-        NotStackedError: if torch.func cannot do it, or memory cannot hold it.
+        NotStackedError: if torch.func cannot do it, does something else than a run alone, or memory cannot hold it.
     """
     try:
         stack = Stack(runs, epochs=epochs, batch_size=batch_size, keep=keep)
         stack.rehearse()
+    except NotStackedError:
+        raise
     except Exception as error:
         raise NotStackedError(said(error)) from error
     for epoch in range(runs[0].state.epoch, epochs):
@@ -128,6 +131,7 @@ class Stack:
         for r, state in enumerate(self.states):
             if state.best:
                 self._load_best(r, state.best)
+        self.arranged: Callable[[], AbstractContextManager[object]] = Turned
         self.errors: dict[int, DivergedError] = {}
         self.losses = torch.empty(0)
         self.started = 0.0
@@ -136,6 +140,7 @@ class Stack:
         """Try a step, and learn nothing from it.
 
         Raises:
+            NotStackedError: if the loss or the gradient of the first run is another than that of the run alone.
             Exception: whatever torch.func cannot do with this model or loss: random numbers, branches on values.
         """
         kept = copy.deepcopy(self.weights.buffers)  # batch norms take note of what they see
@@ -143,7 +148,13 @@ class Stack:
         for extras in self.extras:
             extras.epoch = 1
         self.batches.begin_epoch(0, [None] * len(self.first))
-        self.look(self.batches.at(0, min(self.batch_size, self.batches.examples), 0))
+        batch = self.batches.at(0, min(self.batch_size, self.batches.examples), 0)
+        alone = self._look_at_first(batch)
+        try:
+            self._look_like(alone, batch)
+        except Exception:  # code of a user's own, which knows nothing of what lies turned: it views it, say
+            self.arranged = nullcontext
+            self._look_like(alone, batch)
         for name, values in kept.items():
             self.weights.buffers[name].copy_(values)
 
@@ -196,27 +207,57 @@ class Stack:
         """Return the losses of a batch, [R], and their gradients, [R, P], which last until the next."""
         inputs, targets, extras = batch
         parameters = self.weights.parameters()
-        common = {"epoch": self.extras[0].epoch} if "epoch" in self.extras[0].wanted else {}
 
-        def loss_of(
-            parameters: dict[str, Tensor],
-            buffers: dict[str, Tensor],
-            inputs: Tensor,
-            targets: Tensor,
-            extras: dict[str, Tensor],
-            hyperparameters: dict[str, Tensor],
-        ) -> Tensor:
-            with Turned():
-                with self.device.autocast():
-                    logits = functional_call(self.network, (parameters, buffers), (inputs,))
-                function = bind(self.experiments[0].loss.function, hyperparameters)
-                return function(logits.float(), targets, **extras, **common)
+        def loss_of(*of_run: Any) -> Tensor:
+            with self.arranged():
+                return self._loss_of(*of_run)
 
         tensors = (self._of_runs(inputs), self._of_runs(targets), {k: self._of_runs(v) for k, v in extras.items()})
         losses = vmap(loss_of)(parameters, self.weights.buffers, *tensors, self.hyperparameters)
         # Each loss depends on its own run's parameters alone, so that the gradient of their sum is that of each.
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
         return losses.detach(), self.weights.laid_out(gradients)
+
+    def _loss_of(
+        self,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        extras: dict[str, Tensor],
+        hyperparameters: dict[str, Tensor],
+    ) -> Tensor:
+        """Return the loss of one run."""
+        with self.device.autocast():
+            logits = functional_call(self.network, (parameters, buffers), (inputs,))
+        function = bind(self.experiments[0].loss.function, hyperparameters)
+        common = {"epoch": self.extras[0].epoch} if "epoch" in self.extras[0].wanted else {}
+        return function(logits.float(), targets, **extras, **common)
+
+    def _look_at_first(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss of the first run, and its gradient, [P], computed by itself."""
+        inputs, targets, extras = batch
+        s = int(self.seed_of[0])
+        parameters = {name: values[0].clone() for name, values in self.weights.parameters().items()}
+        buffers = {name: values[0].clone() for name, values in self.weights.buffers.items()}
+        loss = self._loss_of(parameters, buffers, inputs[s], targets[s], {k: v[s] for k, v in extras.items()}, {})
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        return loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])
+
+    def _look_like(self, alone: tuple[Tensor, Tensor], batch: Batch) -> None:
+        """Look at a batch.
+
+        Raises:
+            NotStackedError: if the loss and gradient of the first run are others than alone, by more than rounding.
+        """
+        losses, gradients = self.look(batch)
+        loss, gradient = alone
+        apart = (gradients[0] - gradient).norm()
+        if not losses[0].isclose(loss, rtol=1e-3, atol=1e-4, equal_nan=True) or apart > 0.05 * gradient.norm() + 1e-4:
+            raise NotStackedError(
+                f"stacked, a step has a loss of {losses[0]:.6g} and a gradient of {gradients[0].norm():.3g}, "
+                f"alone {loss:.6g} and {gradient.norm():.3g}"
+            )
 
     def _of_runs(self, values: Tensor) -> Tensor:
         """What is one for each seed, one for each run."""
@@ -231,7 +272,7 @@ class Stack:
         parameters = self.weights.parameters()
 
         def logits_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            with self.device.autocast(), Turned():
+            with self.device.autocast(), self.arranged():
                 logits: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
             return logits.float().contiguous()
 

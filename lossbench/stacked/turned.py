@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -35,8 +34,6 @@ class Turned(TorchFunctionMode):
             return _linear(*args, **(kwargs or {}))
         if function in (F.log_softmax, F.softmax):
             return _over_classes(function, *args, **(kwargs or {}))
-        if function is Tensor.view and not kwargs and not isinstance(args[1], torch.dtype):
-            return args[0].reshape(*args[1:])  # a model or loss of a user's own knows nothing of what lies turned
         return function(*args, **(kwargs or {}))
 
 
