@@ -51,11 +51,11 @@ def divergence(
 def _divergence(
     logits: Tensor, steepness: Tensor, shares: Tensor | None, teacher_logits: Tensor, temperature: Number
 ) -> tuple[Tensor, ...]:
-    student, teacher = Softmax(logits, temperature), Softmax(teacher_logits, temperature)
-    bits = student.falls_below(teacher)
+    teacher = Softmax(teacher_logits, temperature)
+    student = Softmax(logits, temperature, teacher=teacher)
     derivative = times(teacher.powers, -steepness / teacher.total)
     derivative, hard_total = _with_softmaxes(derivative, student, steepness, shares)
-    return derivative, bits, student.total, teacher.total, student.largest, hard_total
+    return derivative, student.bits_below, student.total, teacher.total, student.largest, hard_total
 
 
 def virtual_divergence(
@@ -162,11 +162,11 @@ def _decoupled_divergence(
     teacher_label: Tensor,
     temperature: Number,
 ) -> tuple[Tensor, ...]:
-    student, teacher = (Softmax(z, temperature, without=labels) for z in (logits, teacher_logits))
+    teacher = Softmax(teacher_logits, temperature, without=labels)
+    student = Softmax(logits, temperature, without=labels, teacher=teacher)
     # log (1 - p_y) / p_y, by which the label's probability and that of the rest are told without 1 - p
     rest, teacher_rest = student.log_odds_against(label), teacher.log_odds_against(teacher_label)
     by_rest = of_rest * (torch.sigmoid(rest) - torch.sigmoid(teacher_rest))
-    bits = student.falls_below(teacher)
     derivative = times(teacher.powers, -of_others / teacher.total)
     derivative = plus_product(derivative, student.powers, (of_others + by_rest) / student.total)
     hard_rest = rest
@@ -177,7 +177,7 @@ def _decoupled_divergence(
         by_hard_rest = shares * torch.sigmoid(hard_rest)
         derivative = plus_product(derivative, powers, by_hard_rest / total)
         by_rest = by_rest + by_hard_rest
-    return derivative, bits, student.total, teacher.total, rest, teacher_rest, hard_rest, by_rest
+    return derivative, student.bits_below, student.total, teacher.total, rest, teacher_rest, hard_rest, by_rest
 
 
 def distance(

@@ -83,6 +83,24 @@ def power(values: Tensor, exponent: int) -> Tensor:
     return values.pow_(exponent) if _may_write(values) else values.pow(exponent)
 
 
+def sign(values: Tensor) -> Tensor:
+    """Return -1, 0 or 1, the sign of each value.
+
+    Args:
+        values: any shape.
+    """
+    return values.sign_() if _may_write(values) else values.sign()
+
+
+def power_of_2(values: Tensor) -> Tensor:
+    """Return 2 to the power of each value.
+
+    Args:
+        values: any shape.
+    """
+    return values.exp2_() if _may_write(values) else values.exp2()
+
+
 def reciprocal(values: Tensor) -> Tensor:
     """Return 1 / values.
 

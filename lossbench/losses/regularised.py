@@ -12,7 +12,7 @@ from torch import Tensor
 from lossbench.domains import NON_NEGATIVE, Interval
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.inplace import plus, plus_product, times
+from lossbench.losses.inplace import at_most, plus, plus_product, sign, times
 from lossbench.losses.log_probs import log_probs
 from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import BIT, Softmax, minus_targets
@@ -146,9 +146,9 @@ def _within_margin(
 ) -> tuple[Tensor, Tensor]:
     softmax, share = Softmax(logits), weights * alpha / logits.shape[1]
     log_p = softmax.log_probs_of(targets)
-    beyond = plus(softmax.fall, margin / BIT).clamp(max=0)  # by how many bits below the margin, negative
+    beyond = at_most(plus(softmax.fall, margin / BIT), 0.0)  # by how many bits below the margin, negative
     losses = -share * BIT * beyond.sum(1, keepdim=True) - weights * log_p
-    is_beyond = beyond.sign()  # -1 where it is
+    is_beyond = sign(beyond)  # -1 where it is
     is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
     by_largest = -share * is_beyond.sum(1, keepdim=True) / is_largest.sum(1, keepdim=True)  # equal ones share it
     derivative = plus_product(softmax.less_targets(targets, weights), is_largest, by_largest)

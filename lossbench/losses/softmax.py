@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossbench.losses.inplace import add_at, at_least, minus, plus_product, times
+from lossbench.losses.inplace import add_at, at_least, minus, plus_product, power_of_2, times
 
 BIT = math.log(2)  # in nats
 
@@ -30,15 +30,31 @@ class Softmax:
         fall: (z - max z) / T in bits, shaped like z. What all logits have in common goes first: it would round sums.
         powers: 2^fall = exp((z - max z) / T), shaped like z.
         total: Σ powers ≥ 1, [N, 1]: powers / total is the softmax.
+        teacher: another softmax of as many classes, whose `fall` is not to be read again. Where there is one, `powers`
+            lie where `fall` did.
+        bits_below: Σ_k powers_k of the teacher · (its fall_k - own fall_k), [N, 1]. Over the teacher's total it is
+            KL(teacher ‖ self) in bits, but for the logarithm of the quotient of the totals.
     """
 
-    def __init__(self, logits: Tensor, temperature: float | Tensor = 1.0, without: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        temperature: float | Tensor = 1.0,
+        *,
+        without: Tensor | None = None,
+        teacher: Softmax | None = None,
+    ) -> None:
         """Compute them; the arguments are as above."""
         self.logits, self.temperature, self.without = logits, temperature, without
         values = self._values()
         self.largest = values.amax(1, keepdim=True)
         self.fall = self._below_largest(values, 1 / temperature)
-        self.powers = self._powers()
+        if teacher is None:
+            self.powers = self._powers(self.fall)
+        else:
+            # A class that is masked by minus infinity for both is 0 · (∞ - ∞).
+            self.bits_below = times(minus(teacher.fall, self.fall), teacher.powers).nansum(1, keepdim=True)
+            self.powers = self._powers(self.fall, over=True)
         self.total = self.powers.sum(1, keepdim=True)
 
     def log_probs_of(self, targets: Tensor) -> Tensor:
@@ -70,17 +86,6 @@ class Softmax:
         """
         return (self.largest - label) / self.temperature + self.total.log()
 
-    def falls_below(self, teacher: Softmax) -> Tensor:
-        """Return Σ_k powers_k of the teacher · (its fall_k - own fall_k) in bits, [N, 1].
-
-        Over the teacher's total it is KL(teacher ‖ self) but for the logarithm of the quotient of the totals.
-
-        Args:
-            teacher: another softmax of as many classes, whose `fall` is not to be read again.
-        """
-        # A class that is masked by minus infinity for both is 0 · (∞ - ∞).
-        return times(minus(teacher.fall, self.fall), teacher.powers).nansum(1, keepdim=True)
-
     @property
     def is_unsoftened(self) -> bool:
         """Whether T is known to be 1."""
@@ -95,12 +100,12 @@ class Softmax:
             powers = times(powers, powers)
         return powers
 
-    def _powers(self) -> Tensor:
+    def _powers(self, fall: Tensor, *, over: bool = False) -> Tensor:
         if isinstance(self.temperature, Tensor) or self.temperature >= 1:
-            return self.fall.exp2()
+            return power_of_2(fall) if over else fall.exp2()
         # Where logits are spread out, much is next to nothing, with which some processors take a hundred times as long.
-        nothing = 0.8 * math.log2(torch.finfo(self.fall.dtype).tiny)
-        powers = self.fall.clamp(min=nothing).exp2()
+        nothing = 0.8 * math.log2(torch.finfo(fall.dtype).tiny)
+        powers = power_of_2(fall.clamp(min=nothing))
         return F.threshold(powers, 2.0 ** (nothing + 1), 0.0, inplace=not torch.is_grad_enabled())
 
     def _values(self) -> Tensor:
