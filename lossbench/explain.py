@@ -20,6 +20,14 @@ _PLUGINS = {
 }
 
 
+_OF_THE_PARSER = {
+    r"(?:mismatched|extraneous) input '(.*?)' expecting .*": r"unexpected '\1'",
+    r"LexerNoViableAltException: .*": "it has a quote without its other end, or a character that must be in quotes",
+    r"no viable alternative at input '(.*)'": r"'\1' is unfinished, or has an unexpected character",
+    r"token recognition error at: '(.*)'": r"unexpected '\1'",
+}
+
+
 @contextmanager
 def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise into a ConfigError with one message.
@@ -37,10 +45,9 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
             for line in str(error).splitlines()
             if not line.startswith(("See http", "Error parsing", "Error when parsing"))
         ]
-        reason = f" ({said[0].strip()})" if said else ""
-        raise ConfigError(
-            f"cannot read '{error.override}': expected key=value{reason}{_quoted(str(error.override))}"
-        ) from error
+        typed, reason = str(error.override), _unexpected(said[0].strip()) if said else "it is no override"
+        why = reason if "=" in typed else "expected key=value"
+        raise ConfigError(f"cannot read '{typed}': {why}{_quoted(typed)}") from error
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from error
     except HydraException as error:
@@ -73,6 +80,14 @@ def composing(overrides: Sequence[str]) -> Iterator[None]:
         typed = " ".join(overrides)
         said = error.strerror if isinstance(error, OSError) else error  # without the path, which may fill the message
         raise ConfigError(f"cannot compose '{typed}': {type(error).__name__}: {said}") from error
+
+
+def _unexpected(said: str) -> str:
+    """What Hydra's parser says, without the names of its tokens."""
+    for pattern, words in _OF_THE_PARSER.items():
+        if match := re.fullmatch(pattern, said):
+            return match.expand(words).replace("unexpected '<EOF>'", "it ends too soon")
+    return said
 
 
 def _missing_choice(error: MissingConfigException) -> str:
@@ -139,7 +154,7 @@ def _quoted(override: str) -> str:
     """How to write an override so that neither the shell nor Hydra reads anything into its value."""
     key, _, value = override.partition("=")
     if not re.fullmatch(r"[+~]*[\w./@]+", key) or not re.search(r"[/ ]|[^\x00-\x7f]", value):
-        return "; quote what is unusual"
+        return ""
     escaped = value.replace("'", "\\'")
     written = f"{key}='{escaped}'"
     quoted = shlex.quote(written) if re.search(r'["$`\\!]', written) else f'"{written}"'
