@@ -101,6 +101,16 @@ def power_of_2(values: Tensor) -> Tensor:
     return values.exp2_() if _may_write(values) else values.exp2()
 
 
+def divided(values: Tensor, divisor: Tensor) -> Tensor:
+    """Return values / divisor.
+
+    Args:
+        values: any shape.
+        divisor: what can be spread over the values.
+    """
+    return values.div_(divisor) if _may_write(values, divisor) else values / divisor
+
+
 def reciprocal(values: Tensor) -> Tensor:
     """Return 1 / values.
 

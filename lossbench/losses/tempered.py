@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.losses.inplace import add_at, at_most, plus, plus_product, power, reciprocal, times
+from lossbench.losses.inplace import add_at, at_most, divided, plus, plus_product, power, reciprocal, times
 from lossbench.losses.parts import in_parts, surely
 from lossbench.losses.softmax import BIT
 
@@ -98,12 +98,11 @@ def _divergence(
     logits: Tensor, weights: Tensor, labels: Tensor, equation: _Equation, r: Tensor, whole: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the derivative by z, Σ_k p_k^(1+r) and log p_y; (1 + r) / s is the small whole number, if any."""
-    falls, rise = equation.solve(logits)
-    label = equation.log_p(falls.gather(1, labels), rise)
+    above, rise, largest = equation.solve(logits)
+    label = equation.log_p(largest - logits.gather(1, labels), rise)
     if equation.whole is None or whole is None:  # both, or both are not
-        powers = _powers(equation.log_p(falls, rise), r, equation.s)
+        powers = _powers(above.log1p().div(-equation.s), r, equation.s)
     else:
-        above = plus(falls, rise + 1)
         escort = _inverse_power(above, equation.whole)
         of_all = escort if whole == equation.whole else _inverse_power(above, whole)
         powers = reciprocal(above), escort, of_all
@@ -154,7 +153,8 @@ class _TemperedLogSoftmax(torch.autograd.Function):
 
 
 def _log_p(logits: Tensor, equation: _Equation) -> tuple[Tensor]:
-    return (equation.log_p(*equation.solve(logits)),)
+    _, rise, largest = equation.solve(logits)
+    return (equation.log_p(largest - logits, rise),)
 
 
 class _Equation:
@@ -171,6 +171,7 @@ class _Equation:
     def __init__(self, s: Tensor, whole: int | None, classes: int) -> None:
         """Take the exponent and K."""
         self.s, self.whole = s, whole
+        self._base = torch.full_like(s, 0 if whole is None else 1)  # near t = 1, a is 1 but for its last digits
         self._most = torch.expm1(s * math.log(classes))  # s (λ - max z) where all logits are the same
         # The mean of a^(-1/s) is (that of a, less (1 + 1/s) / 2 of its variance by its mean, and so on)^(-1/s).
         self._by_variance = (1 + 1 / s) / (2 * (1 + self._most))
@@ -179,35 +180,45 @@ class _Equation:
         self._one, self._infinity = torch.ones_like(s), torch.full_like(s, math.inf)
         self._near = torch.full_like(s, torch.finfo(s.dtype).eps ** (2 / 3))
 
-    def solve(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return s (max z - z) ≥ 0, shaped like z, and s (λ - max z) ≥ 0, [N, 1] or [N, 1, H, W]: a = 1 + both."""
-        falls = times(logits.amax(1, keepdim=True) - logits, self.s)
+    def solve(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find λ.
+
+        Returns:
+            a, or a - 1 where 1 + 1/s is no small whole number, shaped like z; s (λ - max z) ≥ 0, and max z, [N, 1] or
+            [N, 1, H, W].
+        """
+        largest = logits.amax(1, keepdim=True)
+        falls = times(largest - logits, self.s)
         mean, norm = falls.mean(1, keepdim=True), torch.linalg.vector_norm(falls, dim=1, keepdim=True)
         rise = self._most - mean - self._by_variance * (mean * mean) + self._by_square * (norm * norm)
-        if not surely((rise < self._infinity).all()):  # what is masked has p = 0, and not ∞ · 0
-            falls, rise = at_most(falls, torch.finfo(falls.dtype).max / 2), self._most - mean
-        rise = rise.clamp(min=0).minimum(self._most)
+        is_finite = surely((rise < self._infinity).all())
+        rise = (rise if is_finite else self._most - mean).clamp(min=0).minimum(self._most)
         for _ in range(STEPS):
-            excess, step = self._step(falls, rise)
-            rise = (rise + step).clamp(min=0).minimum(self._most)
+            if not is_finite:  # what is masked has p = 0, and not ∞ · 0
+                falls = at_most(falls, torch.finfo(falls.dtype).max / 2)
+            above = plus(falls, rise + self._base)
+            excess, step = self._step(above)
+            risen = (rise + step).clamp(min=0).minimum(self._most)
+            above, rise = plus(above, risen - rise), risen
             if surely((excess * excess < self._near).all()):  # what is left is less than the cube of it
                 break
-        return falls, rise
+            falls = times(largest - logits, self.s)  # a large step would leave the digits of what it started from
+        return above, rise, largest
 
     def log_p(self, falls: Tensor, rise: Tensor) -> Tensor:
-        """Return log p of what `solve` returns, or of some of it; falls are not to be read again."""
-        return plus(falls, rise).log1p().div(-self.s)
+        """Return log p by max z - z, which is not to be read again, and s (λ - max z)."""
+        return plus(times(falls, self.s), rise).log1p().div(-self.s)
 
-    def _step(self, falls: Tensor, rise: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, above: Tensor) -> tuple[Tensor, Tensor]:
         """Return (Σ_k p_k)^s - 1, which is to be 0, and Halley's step, [N, 1] or [N, 1, H, W]."""
-        if self.whole is None:  # near t = 1, a is 1 but for its last digits
-            beyond = falls + rise
-            above, escort = beyond + self._one, times(beyond.log1p(), -2 * self._curve / BIT).exp2()
+        if self.whole is None:
+            escort, above = times(above.log1p(), -2 * self._curve / BIT).exp2(), above + self._one
         else:
-            above = falls + (rise + self._one)
             escort = _inverse_power(above, self.whole)  # p^(1+s)
-        first, second = escort.sum(1, keepdim=True), (escort / above).sum(1, keepdim=True)
-        total = times(escort, above).sum(1, keepdim=True)
+        first = escort.sum(1, keepdim=True)
+        lower = divided(escort, above)  # p^(1+2s)
+        second = lower.sum(1, keepdim=True)
+        total = times(times(lower, above), above).sum(1, keepdim=True)
         excess = torch.expm1(self.s * total.log())
         newton = total / first * excess
         slower = self._curve * newton * (first / total - second / first)
