@@ -158,8 +158,10 @@ def put_at(values: Tensor, indices: Tensor, number: float) -> Tensor:
 
 def has_memory(tensor: Tensor) -> bool:
     """Say whether it is a tensor of numbers, and not one that `torch.func` or `torch.compile` puts in their place."""
-    if torch.compiler.is_compiling():
-        return False
+    return not torch.compiler.is_compiling() and _has_storage(tensor)
+
+
+def _has_storage(tensor: Tensor) -> bool:
     try:
         tensor.untyped_storage()
     except NotImplementedError:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossbench.losses.inplace import has_memory, times
 
-PART = 3 * 2**16  # numbers for each thread: three quarters of a megabyte of float32
+PART = 3 * 2**17  # numbers that each thread reads and writes at a time: one and a half megabytes of float32
 
 
 def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[Tensor, ...]:
@@ -29,10 +29,12 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
     like: Tensor = inputs[0]
     if like.device.type != "cpu" or torch.is_grad_enabled() or not has_memory(like):
         return compute(*inputs)
-    positions = max(1, PART * torch.get_num_threads() * len(like) // max(like.numel(), 1))
+    is_cut = [isinstance(values, Tensor) and values.ndim > 0 and len(values) == len(like) for values in inputs]
+    numbers = like.numel() + sum(values.numel() for values, cut in zip(inputs, is_cut, strict=True) if cut)
+    positions = max(1, PART * torch.get_num_threads() * len(like) // max(numbers, 1))
     if len(like) < 2 * positions:
         return compute(*inputs)
-    of_parts = (v.split(positions) if _by_position(v, len(like)) else itertools.repeat(v) for v in inputs)
+    of_parts = (v.split(positions) if cut else itertools.repeat(v) for v, cut in zip(inputs, is_cut, strict=True))
     large: list[Tensor | None] = []  # what is as large as the logits, written where it is to be; small things wait
     small: list[list[Tensor]] = []
     for start, arguments in zip(range(0, len(like), positions), zip(*of_parts, strict=False), strict=False):
@@ -150,10 +152,6 @@ def of_as_many(like: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
 
 def _is_small(part: Tensor) -> bool:
     return part.numel() == len(part)
-
-
-def _by_position(values: Any, positions: int) -> bool:
-    return isinstance(values, Tensor) and values.ndim > 0 and len(values) == positions
 
 
 def surely(condition: Tensor) -> bool:
