@@ -107,15 +107,16 @@ def _naming(config: Config, group: str) -> Iterator[None]:
         raise ConfigError(f"{group}={config[group]['name']} cannot be built: {said(error, config[group])}") from error
 
 
-def said(error: Exception, node: Config) -> str:
-    """What an error says in a line, and where in the package of a group's function it arose, unless that is ours."""
-    package = node["_target_"].split(".")[0]
+def said(error: Exception, *nodes: Config) -> str:
+    """What an error says in a line, and where in the packages of the groups' functions it arose, unless ours."""
+    packages = {str(node.get("_target_", "")).split(".")[0] for node in nodes} - {"lossbench"}
     places = [
         f" at {Path(frame.f_code.co_filename).name}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if package != "lossbench" and frame.f_globals.get("__name__", "").split(".")[0] == package
+        if frame.f_globals.get("__name__", "").split(".")[0] in packages
     ]
-    return f"{type(error).__name__}{places[-1] if places else ''}: {error}".splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}{places[-1] if places else ''}{f': {lines[0]}' if lines else ''}"
 
 
 def build_device(config: Config) -> Device:

@@ -327,11 +327,8 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
     content = store.metrics(run_id) if lost is None else lost
     mended = lost is not None or _check_can_be_mended(store, run_id, content, options)
     predictions, link = of_content(store.path(run_id), content, lambda: store.predictions(run_id))
-    try:
-        recorded = recorded_options(content)
-        before = dict(_values(content)) if lost is None else {}
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise StoreError(f"{store.path(run_id) / 'metrics.json'} is damaged: {type(error).__name__} {error}") from error
+    recorded = recorded_options(content)
+    before = dict(_values(content)) if lost is None else {}
     known = {option: value for option, value in recorded.items() if option in metrics.OPTIONS}
     again = measure(predictions, link, {**known, **options})
     # Of a damaged file nothing else; what follows from the features that are kept is made again, too.
@@ -365,7 +362,7 @@ def _of_features(store: Store, run_id: str) -> dict[str, float]:
 
 
 def _lost(store: Store, run_id: str) -> dict[str, Any] | None:
-    """Return what a metrics.json that is gone or no JSON said and no prediction does: the link, and the options asked.
+    """Return what a metrics.json that is gone or no such thing said and no prediction does: link, and options asked.
 
     Returns:
         None where it can be read.
@@ -374,11 +371,14 @@ def _lost(store: Store, run_id: str) -> dict[str, Any] | None:
         StoreError: if it held more, or the run does not record its link elsewhere, as those of earlier versions.
     """
     try:
-        store.metrics(run_id)
-    except StoreError as error:
+        content = store.metrics(run_id)
+        recorded_options(content), dict(_values(content))
+    except (StoreError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         config, link = store.config(run_id), store.environment(run_id).get("link")
         if link is None or beside.is_lost_with_metrics(config):
-            raise StoreError(f"{error}, and the predictions do not tell all that it held; {checksums.TRAIN}") from error
+            path = store.path(run_id) / "metrics.json"
+            said = error if isinstance(error, StoreError) else f"{path} is damaged: {type(error).__name__} {error}"
+            raise StoreError(f"{said}, and the predictions do not tell all that it held; {checksums.TRAIN}") from error
         return {"link": link, "options": config.get("metrics", {})}
     return None
 

@@ -24,13 +24,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 import lossbench
-from lossbench import beside, processes
-from lossbench.build import Experiment, build
+from lossbench import beside, checksums, processes
+from lossbench.build import Experiment, build, said
 from lossbench.checking import sources
 from lossbench.checkpoints import Checkpoints
 from lossbench.config import Config, learns_new_classes, run_id, teacher_config
 from lossbench.data.dataset import Dataset
-from lossbench.errors import CheckpointError, DivergedError, RunError, StoreError, TeacherError, WorkersError, one_line
+from lossbench.errors import (
+    CheckpointError,
+    DivergedError,
+    LossbenchError,
+    RunError,
+    StoreError,
+    TeacherError,
+    WorkersError,
+    one_line,
+)
 from lossbench.evaluation import measure
 from lossbench.identity import stored, stored_overrides
 from lossbench.progress import Outcome, Silent
@@ -169,7 +178,8 @@ def _skipped(name: str, store: Store, config: Config) -> Outcome:
         untracked = {f"{tracker} of finished runs": _untracked(tracker, config) for tracker in without}
         return replace(_outcome(name, "skipped", store.metrics(name), config), untracked=untracked)
     except (StoreError, KeyError, TypeError) as error:
-        raise RunError(f"it is finished but damaged ({error}); --force trains it again") from error
+        made_again = f"{checksums.remedy('metrics.json')}, or " if "metrics.json" in str(error) else ""
+        raise RunError(f"it is finished but damaged ({error}); {made_again}--force trains it again") from error
 
 
 def _untracked(tracker: str, config: Config) -> str:
@@ -199,7 +209,9 @@ def _in_words(error: Exception, config: Config, store: Store) -> str:
         return f"out of memory; a smaller batch_size than {config['batch_size']} or a smaller model needs less ({text})"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no space left where {store.runs} is; what was complete is kept"
-    return text
+    if isinstance(error, LossbenchError | OSError):
+        return text
+    return one_line(said(error, config["loss"], config["model"], config["dataset"]))
 
 
 def recorded(name: str, config: Config, store: Store, error: Exception) -> RunError:

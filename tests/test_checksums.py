@@ -202,7 +202,7 @@ def test_evaluate_makes_damaged_metrics_again_where_the_predictions_tell_them(tm
     assert of_run(store, name)[1] == {"name": "softmax", "temperature": 2.0}
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "word"])
 @pytest.mark.parametrize("recorded", [True, False], ids=["checksums", "without"])
 def test_evaluate_makes_metrics_again_that_are_no_json(tmp_path: Path, damage: str, recorded: bool) -> None:
     store = Store(tmp_path)
@@ -214,6 +214,10 @@ def test_evaluate_makes_metrics_again_that_are_no_json(tmp_path: Path, damage: s
         (store.path(name) / "checksums.json").unlink()
     if damage == "gone":
         path.unlink()
+    elif damage == "word":
+        content = json.loads(right)
+        content["test"]["raw"]["accuracy"] = "abc"
+        path.write_text(json.dumps(content))
     else:
         path.write_text(right[:-9] if damage == "cut" else "")
     change = evaluation.measure_again(store, name, {})

@@ -153,8 +153,8 @@ def test_a_student_is_trained_when_its_teacher_has_been_mended(tmp_path: Path, m
         patch.setattr(run, "train", failing(RuntimeError("a hiccup")))
         first = run.execute(student)
         again = run.execute(student)
-    assert first.message.endswith("failed: a hiccup")
-    assert again.message.endswith("failed: a hiccup (it failed before; --retry-failed trains it again)")
+    assert first.message.endswith("failed: RuntimeError: a hiccup")
+    assert again.message.endswith("failed: RuntimeError: a hiccup (it failed before; --retry-failed trains it again)")
     assert again.message.count("--retry-failed") == 1
     run.train_teacher(student, with_teacher(student, Store(tmp_path)), Silent(), retry_failed=True)
     assert run.execute(student).status == "finished"
@@ -169,7 +169,8 @@ def test_a_finished_run_that_is_damaged_fails_by_itself_and_force_mends_it(
     (damaged / "metrics.json").unlink()
     answer = lossbench("train", *QUICK, "seed=range(3)")
     assert answer.returncode == 1
-    assert answer.stderr.count("metrics.json is missing); --force trains it again") == 2  # as it goes, and at the end
+    said = "metrics.json is missing); lossbench evaluate makes it again from the predictions, or --force trains"
+    assert answer.stderr.count(said) == 2  # as it goes, and at the end
     assert "1 of 3 runs failed" in answer.stderr
     assert len(Store(tmp_path / "results").run_ids()) == 3
     assert lossbench("train", *QUICK, "seed=0", "--force").returncode == 0
@@ -191,3 +192,18 @@ def test_an_output_that_is_no_file_of_a_known_kind_is_refused(
     answer = lossbench(*arguments)
     assert answer.returncode == 2
     assert message in answer.stderr
+
+
+def test_what_a_users_own_code_raises_is_told_with_its_kind_and_place(
+    lossbench: Lossbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fussy_losses.py").write_text(
+        "import torch.nn.functional as F\n\ndef fussy(logits, targets):\n    if len(targets) > 2:\n        {}['foo']\n"
+        "    return F.cross_entropy(logits, targets)\n"
+    )
+    (tmp_path / "own/loss").mkdir(parents=True)
+    (tmp_path / "own/loss/fussy.yaml").write_text("_target_: fussy_losses.fussy\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    answer = lossbench("train", "--config-dir", "own", *QUICK, "loss=fussy")
+    assert answer.returncode == 1
+    assert "KeyError at fussy_losses.py:5: 'foo'" in answer.stderr

@@ -116,7 +116,10 @@ class _Sweep:
         batch_size, least = jobs[0].config["batch_size"], fewest(experiment.device.name)
         why = why_alone(experiment, step_flops(experiment, batch_size))
         if not why and len(jobs) < least:
-            why = f"fewer than {least} runs that differ in numbers alone are no faster stacked"
+            why = (
+                f"fewer than {least} runs are no faster stacked; those of a stack differ in seed, learning rate, "
+                "weight decay and those numbers of the loss that may be tensors (float | Tensor) alone"
+            )
         if why:
             self._leave(places, why)
             return

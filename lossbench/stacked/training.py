@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from lossbench import build
 from lossbench.build import Experiment
 from lossbench.errors import DivergedError
 from lossbench.stacked.batches import Batch, Batches, stacked_inputs
@@ -392,4 +393,4 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def said(error: Exception) -> str:
     """Why runs are not trained as one model, in a line."""
-    return f"stacked, {type(error).__name__}: {error}".strip().splitlines()[0]
+    return f"stacked, {build.said(error)}"
