@@ -46,7 +46,10 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
             if not line.startswith(("See http", "Error parsing", "Error when parsing"))
         ]
         typed, reason = str(error.override), _unexpected(said[0].strip()) if said else "it is no override"
-        why = reason if "=" in typed else "expected key=value"
+        key, equals, _ = typed.partition("=")
+        if equals and not re.fullmatch(r"[+~]*\w+([./@:]\w+)*@?", key, re.ASCII):
+            reason = f"'{key}' cannot be a key"
+        why = reason if equals else "expected key=value"
         raise ConfigError(f"cannot read '{typed}': {why}{_quoted(typed)}") from error
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from error

@@ -430,6 +430,31 @@ def test_runs_that_stopped_at_different_steps_are_divided_by_their_steps(lossben
 
 
 @pytest.mark.usefixtures("copied")
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [((), [[4, 4]]), ((0,), [[4, 3]]), ((0, 1, 2, 3), [[4, 2], [2]]), ((0, 1, 2), [[4, 3]]), ((0, 4), [[2, 3], [3]])],
+    ids=["none", "of one", "of all of a part", "of most of a part", "of one in each part"],
+)
+def test_parts_of_which_checkpoints_are_lost_go_on_with_the_others_beside_them(
+    tmp_path: Path, lost: tuple[int, ...], expected: list[list[int]]
+) -> None:
+    """Eight runs, which two processes trained by fours, each at a step of its own; what is lost begins anew."""
+    runs = compose_all(*QUICK, *EIGHT, TWO, f"results_dir={tmp_path}")
+    sweep = stacked._Sweep(Task(), None)
+    jobs = sweep._to_train([(i, settings, ()) for i, settings in enumerate(runs)])
+    names = [job.name for job in jobs]
+    for i, job in enumerate(jobs):
+        if i not in lost:
+            job.store.start(job.name, job.complete)
+            together = names[:4] if i < 4 else names[4:]
+            job.store.save_checkpoint(job.name, training.State(epoch=1 + i // 4, together=together))
+    found = [[len(part) for part in parts] for parts in sweep._stacks(jobs)]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
+    alone = [place for places in sweep.alone.values() for place in places]
+    assert len(alone) + sum(map(sum, found)) == 8
+
+
+@pytest.mark.usefixtures("copied")
 def test_what_failed_before_takes_no_place_in_a_stack(lossbench: Lossbench, tmp_path: Path) -> None:
     rates = "optimizer.learning_rate=0.01,1e20"
     assert lossbench("train", *QUICK, rates, "seed=range(4)", STACKED, TWO).returncode == 1

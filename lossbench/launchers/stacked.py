@@ -23,7 +23,11 @@ from lossbench.training import State, step_flops
 
 FEWEST_EACH = 2  # runs of a stack that a process trains: one is better off by itself
 GONE = "the process that was to train them was killed, or could not be had, perhaps for lack of memory"
-APART = "no others stopped at the same step"
+FEW = (
+    "fewer than {least} runs are no faster stacked; those of a stack differ in seed, learning rate, weight decay and "
+    "those numbers of the loss that may be tensors (float | Tensor) alone"
+)
+APART = "too few stopped at the same step"
 
 
 class Task(Protocol):
@@ -114,13 +118,7 @@ class _Sweep:
             self._leave(places)
             return
         batch_size, least = jobs[0].config["batch_size"], fewest(experiment.device.name)
-        why = why_alone(experiment, step_flops(experiment, batch_size))
-        if not why and len(jobs) < least:
-            why = (
-                f"fewer than {least} runs are no faster stacked; those of a stack differ in seed, learning rate, "
-                "weight decay and those numbers of the loss that may be tensors (float | Tensor) alone"
-            )
-        if why:
+        if why := why_alone(experiment, step_flops(experiment, batch_size)):
             self._leave(places, why)
             return
         seeds = len({job.config["seed"] for job in jobs})
@@ -129,21 +127,25 @@ class _Sweep:
             self._leave(places, f"a stack may have {most}, and pays from {least} on")
             return
         processes = experiment.device.most_threads if _has_copies(jobs[0]) else 1
-        whole, others = self._left(self._with_teachers(jobs), most)
-        while whole:
-            # As many at a time as there are processes, and as fit into memory.
-            sizes = itertools.accumulate(map(len, whole[:processes]))
-            count = sum(size <= most for size in sizes)
-            yield whole[:count]
-            whole = whole[count:]
+        few = FEWEST_EACH if processes > 1 else least
+        parts, others = self._left(self._with_teachers(jobs), most)
+        if not parts and len(jobs) < least:
+            self._leave([job.place for group in others for job in group], FEW.format(least=least))
+            return
         for at_a_step in others:
-            if len(at_a_step) < least:
+            if len(at_a_step) < few:
                 self._leave([job.place for job in at_a_step], APART)
                 continue
             # Those of a seed together: their data are split once, and each process draws the batches of few.
             at_a_step = sorted(at_a_step, key=lambda job: int(job.config["seed"]))
             for stack in _divided(at_a_step, math.ceil(len(at_a_step) / most)):
-                yield _divided(stack, max(1, min(processes, len(stack) // FEWEST_EACH)))
+                parts += _divided(stack, max(1, min(processes, len(stack) // FEWEST_EACH)))
+        while parts:
+            # As many at a time as there are processes, and as fit into memory.
+            sizes = itertools.accumulate(map(len, parts[:processes]))
+            count = sum(size <= most for size in sizes)
+            yield parts[:count]
+            parts = parts[count:]
 
     def _left(self, jobs: Sequence[Job], most: int) -> tuple[list[Sequence[Job]], list[list[Job]]]:
         """Group runs by where they go on from.
@@ -160,14 +162,14 @@ class _Sweep:
                 self._leave([job.place])
                 continue
             found.setdefault((state.step, tuple(state.together)), []).append(job)
-        whole: list[Sequence[Job]] = []
+        parts: list[Sequence[Job]] = []
         others: dict[tuple[int, int], list[Job]] = {}
         for (step, together), group in found.items():
             if {job.name for job in group} == set(together) and len(group) <= most:
-                whole.append(sorted(group, key=lambda job: together.index(job.name)))
+                parts.append(sorted(group, key=lambda job: together.index(job.name)))
             else:
                 others.setdefault(step, []).extend(group)
-        return whole, list(others.values())
+        return parts, list(others.values())
 
     def _with_teachers(self, jobs: Sequence[Job]) -> list[Job]:
         """Train the teachers of runs; a run whose teacher fails is left to say so by itself."""
