@@ -127,10 +127,12 @@ def smoothed_cross_entropy(
         prior: u; None is uniform.
         temperature: T.
     """
-    if prior is None:
+    u = None if prior is None else per_class("prior", prior, logits)
+    if not isinstance(epsilon, Tensor) and epsilon == 0:  # times the infinity of a masked class it would be nan
+        return -of_target
+    if u is None:
         prior_term = -of_all / logits.shape[1]
     else:
-        u = per_class("prior", prior, logits)
         # Σ_k u_k log p_k by its difference from the uniform one, in which log Σ exp z is not needed. A product and a
         # sum rather than matmul or einsum, which autocast would run in half precision.
         difference = ((u - u.mean()) * falls(logits)).sum(1) / temperature

@@ -315,3 +315,12 @@ def test_what_all_logits_have_in_common_takes_no_digits_from_what_the_temperatur
             loss = cross_entropy(z, targets, temperature=temperature, **more)
             found.append((loss, *torch.autograd.grad(loss, (z, temperature))))
         torch.testing.assert_close(*found, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("more", [{}, {"sample_weights": torch.ones(2)}, {"class_weights": torch.ones(3)}])
+def test_a_masked_class_that_gets_no_epsilon_is_as_if_it_were_not_there(more):
+    logits = torch.tensor([[0.5, -math.inf, 1.0], [0.2, -math.inf, -0.3]], requires_grad=True)
+    loss = cross_entropy(logits, torch.tensor([0, 2]), **more)
+    expected = cross_entropy(logits.detach()[:, ::2], torch.tensor([0, 1]))
+    torch.testing.assert_close(loss, expected)
+    assert torch.autograd.grad(loss, logits)[0].isfinite().all()
