@@ -149,7 +149,6 @@ def test_new_metrics_are_written_whole_and_leave_the_runs_age(tmp_path: Path) ->
         ({"link": None}, "does not say which link"),
         ({"link": {"name": "os"}}, "no link named 'os'; known: normalized"),
         ({"link": {"name": "softmax", "heat": 2}}, "softmax cannot be given"),
-        ({"test": {}, "val": 3}, "is damaged"),
     ],
 )
 def test_damaged_metrics_are_named(tmp_path: Path, damage: dict[str, object], message: str) -> None:

@@ -134,7 +134,7 @@ def test_two_processes_give_the_numbers_of_one_and_what_fails_in_one_of_them_end
     assert answer.returncode == 1
     lines = [line for line in said(answer) if "failed" in line or line.startswith("lossbench")]
     everywhere, in_one, end = lines
-    assert ": failed: not to my taste (6/9 runs" in everywhere
+    assert ": failed: ValueError at their_losses.py:14: not to my taste (6/9 runs" in everywhere
     assert ": failed: process 1: ValueError: not to my taste (in one of 2 processes) (8/9 runs" in in_one
     assert end.startswith("lossbench: one of the 2 processes is gone: the run before this one failed there; finished")
     failures = [two.failure(path.name.removesuffix(".partial")) for path in two.runs.glob("*.partial")]
