@@ -191,7 +191,11 @@ REFUSED = [
     (("loss._target_=os.system",), "loss._target_=os.system cannot be used"),
     (("nonsense",), "cannot read 'nonsense': expected key=value"),
     (("seed=range(0)",), "the sweep is empty"),
-    (("seed=[1,2",), "cannot read 'seed=[1,2'"),
+    (("seed=[1,2",), "cannot read 'seed=[1,2': '[1,2' is unfinished, or has an unexpected character"),
+    (("loss=ldam,,",), "cannot read 'loss=ldam,,': unexpected ','"),
+    (("loss=dice,",), "cannot read 'loss=dice,': it ends too soon"),
+    (("seed='1",), "cannot read 'seed='1': it has a quote without its other end"),
+    (("a b=3",), "cannot read 'a b=3': 'a b' cannot be a key"),
 ]  # fmt: skip
 
 
