@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -14,9 +13,8 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.cross_entropy import weights_of_targets
 from lossbench.losses.inplace import add_at, equal, plus_product, times
-from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import Softmax
-from lossbench.losses.targets import at_least_float32, expected_loss, mean_over_labelled, parts_of_mean, with_any_label
+from lossbench.losses.targets import at_least_float32, expected_loss, mean_over_labelled, mean_with_gradient
 
 
 @claim(shift_invariant=True, cross_entropy_at={"gamma": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -140,9 +138,7 @@ def dual_focal(
     """
     check_shapes(logits, targets, soft=False)
     logits = at_least_float32(logits)
-    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    labels = with_any_label(targets, ignore_index).unsqueeze(1)
-    return sum_with_gradient(partial(in_parts, _dual_focal), logits, weights, labels, gamma)
+    return mean_with_gradient(_dual_focal, logits, targets, ignore_index, sample_weights, gamma)
 
 
 def _dual_focal(logits: Tensor, weights: Tensor, labels: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:

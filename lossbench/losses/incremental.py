@@ -98,7 +98,7 @@ def _binary_terms(student: Softmax, teacher: Softmax) -> tuple[Tensor, Tensor]:
     """Return Σ_k BCE(p_k, t_k), [N, 1] or [N, 1, H, W], and its derivative by z / T."""
     least = torch.finfo(student.powers.dtype).tiny
     # 1 - p has no digits left where p is nearly 1. Only the largest is: there it is the sum of the others.
-    is_largest = student.powers.detach().floor()  # exp(0) = 1
+    is_largest = student.is_largest()
     others = (student.powers - is_largest).sum(1, keepdim=True) + (is_largest.sum(1, keepdim=True) - 1)
     bits, share = minus(student.fall, student.total.log2()), 1 / student.total  # log p, and p of the largest
     goal, probs = times(teacher.powers, 1 / teacher.total), times(student.powers, share)

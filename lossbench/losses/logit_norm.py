@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import torch
@@ -13,9 +12,8 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.inplace import plus_product
 from lossbench.losses.link import link
-from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import BIT, Softmax
-from lossbench.losses.targets import at_least_float32, parts_of_mean, weights_or_labels
+from lossbench.losses.targets import at_least_float32, mean_with_gradient
 
 LEAST_NORM = 1e-7
 
@@ -54,9 +52,7 @@ def logit_norm(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    goal = weights_or_labels(targets, logits, ignore_index)
-    return sum_with_gradient(partial(in_parts, _of_direction), logits, weights, goal, temperature)
+    return mean_with_gradient(_of_direction, logits, targets, ignore_index, sample_weights, temperature)
 
 
 def _of_direction(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import torch
@@ -14,14 +13,8 @@ from lossbench.losses.claims import claim
 from lossbench.losses.inplace import add_at, plus
 from lossbench.losses.link import link
 from lossbench.losses.log_probs import falls
-from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import Softmax
-from lossbench.losses.targets import (
-    at_least_float32,
-    at_target,
-    parts_of_mean,
-    weights_or_labels,
-)
+from lossbench.losses.targets import at_least_float32, at_target, mean_with_gradient
 
 
 @claim(shift_invariant=True, cross_entropy_at={"tau": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -59,11 +52,9 @@ def logit_adjusted(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    goal = weights_or_labels(targets, logits, ignore_index)
     # Counts in the place of frequencies differ by τ log N in every class, which softmax does not see.
     added = (tau * _counts(class_counts, logits).log()).unsqueeze(0)
-    return sum_with_gradient(partial(in_parts, _adjusted), logits, weights, goal, added)
+    return mean_with_gradient(_adjusted, logits, targets, ignore_index, sample_weights, added)
 
 
 def _adjusted(logits: Tensor, weights: Tensor, targets: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,9 +139,7 @@ def ldam(
     counts = _counts(class_counts, logits)
     margins = max_margin * (counts.amin() / counts) ** 0.25
     margins = at_target(margins.expand_as(logits), targets, ignore_index).unsqueeze(1)
-    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    labels = weights_or_labels(targets, logits, ignore_index)
-    return sum_with_gradient(partial(in_parts, _with_margins), logits, weights, labels, margins, scale)
+    return mean_with_gradient(_with_margins, logits, targets, ignore_index, sample_weights, margins, scale)
 
 
 def _with_margins(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Annotated
 
 import torch
@@ -14,9 +13,8 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.inplace import at_most, plus, plus_product, sign, times
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.softmax import BIT, Softmax, minus_targets
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, parts_of_mean, weights_or_labels
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, mean_with_gradient
 
 
 @claim(shift_invariant=True, cross_entropy_at={"epsilon1": 0.0}, soft_targets=True, mean_of_examples=True)
@@ -86,9 +84,7 @@ def confidence_penalty(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    goal = weights_or_labels(targets, logits, ignore_index)
-    return sum_with_gradient(partial(in_parts, _less_entropy), logits, weights, goal, beta)
+    return mean_with_gradient(_less_entropy, logits, targets, ignore_index, sample_weights, beta)
 
 
 def _less_entropy(logits: Tensor, weights: Tensor, targets: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -136,9 +132,7 @@ def margin_smoothing(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    goal = weights_or_labels(targets, logits, ignore_index)
-    return sum_with_gradient(partial(in_parts, _within_margin), logits, weights, goal, alpha, margin)
+    return mean_with_gradient(_within_margin, logits, targets, ignore_index, sample_weights, alpha, margin)
 
 
 def _within_margin(
@@ -149,7 +143,7 @@ def _within_margin(
     beyond = at_most(plus(softmax.fall, margin / BIT), 0.0)  # by how many bits below the margin, negative
     losses = -share * BIT * beyond.sum(1, keepdim=True) - weights * log_p
     is_beyond = sign(beyond)  # -1 where it is
-    is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
+    is_largest = softmax.is_largest()
     by_largest = -share * is_beyond.sum(1, keepdim=True) / is_largest.sum(1, keepdim=True)  # equal ones share it
     derivative = plus_product(softmax.less_targets(targets, weights), is_largest, by_largest)
     return losses, plus_product(derivative, is_beyond, share)
@@ -187,16 +181,14 @@ def max_suppression(
     """
     check_shapes(logits, targets)
     logits = at_least_float32(logits)
-    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
-    goal = weights_or_labels(targets, logits, ignore_index)
-    return sum_with_gradient(partial(in_parts, _below_largest), logits, weights, goal, alpha)
+    return mean_with_gradient(_below_largest, logits, targets, ignore_index, sample_weights, alpha)
 
 
 def _below_largest(logits: Tensor, weights: Tensor, targets: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
     softmax, share = Softmax(logits), weights * alpha
     # Not by what falls in bits, which is not infinite where a class is masked.
     losses = share * (softmax.largest - logits).mean(1, keepdim=True) - weights * softmax.log_probs_of(targets)
-    is_largest = softmax.powers.detach().floor()  # exp(0) = 1; a comparison takes five times as long
+    is_largest = softmax.is_largest()
     by_largest = share / is_largest.sum(1, keepdim=True)  # equal ones share it
     derivative = plus(softmax.less_targets(targets, weights), -share / logits.shape[1])
     return losses, plus_product(derivative, is_largest, by_largest)

@@ -6,13 +6,14 @@ A position is an example, or a pixel of one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lossbench.losses.checks import per_position
-from lossbench.losses.parts import surely
+from lossbench.losses.parts import in_parts, sum_with_gradient, surely
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -270,3 +271,30 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """
     total = weights.sum()
     return (weights * values).sum() / total.where(total > 0, 1.0)
+
+
+def mean_with_gradient(
+    compute: Callable[..., tuple[Tensor, Tensor]],
+    logits: Tensor,
+    targets: Tensor,
+    ignore_index: int,
+    sample_weights: Tensor | None,
+    *inputs: Any,
+) -> Tensor:
+    """Return the weighted mean over the positions of a loss that computes its derivative along with it, in parts.
+
+    Args:
+        compute: called as `compute(logits, weights, goal, *inputs)` with some positions at a time, as
+            `lossbench.losses.parts.sum_with_gradient` says; the goal is what `weights_or_labels` returns.
+        logits: float32 or wider, [N, K] or [N, K, H, W].
+        targets: class indices, int64 [N] or [N, H, W], or probabilities shaped like the logits.
+        ignore_index: the index that marks a position to leave out.
+        sample_weights: [N] or [N, H, W]; None is all 1.
+        inputs: what else it takes.
+
+    Returns:
+        Scalar; 0 with zero gradient where all is ignored or weighs nothing.
+    """
+    weights = parts_of_mean(logits, targets, ignore_index, sample_weights)
+    goal = weights_or_labels(targets, logits, ignore_index)
+    return sum_with_gradient(partial(in_parts, compute), logits, weights, goal, *inputs)

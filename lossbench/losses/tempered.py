@@ -100,7 +100,7 @@ def _divergence(
     """Return the derivative by z, Σ_k p_k^(1+r) and log p_y; (1 + r) / s is the small whole number, if any."""
     above, rise, largest = equation.solve(logits)
     label = equation.log_p(largest - logits.gather(1, labels), rise)
-    if equation.whole is None or whole is None:  # both, or both are not
+    if equation.whole is None or whole is None:
         powers = _powers(above.log1p().div(-equation.s), r, equation.s)
     else:
         escort = _inverse_power(above, equation.whole)
