@@ -54,6 +54,23 @@ def environments(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted((folder / "runs").glob("*/environment.json"))]
 
 
+def stop(
+    lossbench: Lossbench, monkeypatch: pytest.MonkeyPatch, sweep: Sequence[str], due: Callable[[Any], bool]
+) -> None:
+    """Have a sweep stopped by what each of its processes asks between two steps."""
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.Checkpoints, "due", due)
+        assert lossbench("train", *sweep).returncode == 130
+
+
+def assert_goes_on_by_fours(lossbench: Lossbench, tmp_path: Path, sweep: Sequence[str], runs: int) -> None:
+    """To the bits of the same sweep in `calm`, which nobody stopped."""
+    assert lossbench("train", *sweep).returncode == 0
+    assert numbers(tmp_path / "results") == numbers(tmp_path / "calm")
+    assert [environment["stacked"] for environment in environments(tmp_path / "results")] == [4] * runs
+    assert_clean(tmp_path / "results")
+
+
 def assert_clean(folder: Path, begun: Sequence[str] = ()) -> None:
     left = sorted(path.name for path in (folder / "runs").glob("*.partial"))
     assert left == [f"{name}.partial" for name in begun]
@@ -188,17 +205,12 @@ def test_a_stack_whose_processes_stopped_at_different_steps_goes_on_in_the_same_
             self.asked.error = KeyboardInterrupt()
         return self.stop is not None
 
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoints.Checkpoints, "due", due)
-        assert lossbench("train", *sweep).returncode == 130
+    stop(lossbench, monkeypatch, sweep, due)
     store = Store(tmp_path / "results")
     names = [path.name.removesuffix(".partial") for path in store.runs.glob("*.partial")]
     steps = [state.step for name in names if (state := store.load_checkpoint(name))]
     assert sorted(map(steps.count, set(steps))) == [4, 4]
-    assert lossbench("train", *sweep).returncode == 0
-    assert numbers(tmp_path / "results") == numbers(tmp_path / "calm")
-    assert [environment["stacked"] for environment in environments(tmp_path / "results")] == [4] * 8
-    assert_clean(tmp_path / "results")
+    assert_goes_on_by_fours(lossbench, tmp_path, sweep, 8)
 
 
 @pytest.mark.usefixtures("copied")
@@ -229,15 +241,10 @@ def test_of_a_stack_that_is_half_done_the_parts_that_are_left_go_on_as_they_were
                 self.asked.error = KeyboardInterrupt()
         return self.stop is not None
 
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoints.Checkpoints, "due", due)
-        assert lossbench("train", *sweep).returncode == 130
+    stop(lossbench, monkeypatch, sweep, due)
     store = Store(tmp_path / "results")
     assert len(store.run_ids()) == stored
-    assert lossbench("train", *sweep).returncode == 0
-    assert numbers(tmp_path / "results") == numbers(tmp_path / "calm")
-    assert [environment["stacked"] for environment in environments(tmp_path / "results")] == [4] * 4 * processes
-    assert_clean(tmp_path / "results")
+    assert_goes_on_by_fours(lossbench, tmp_path, sweep, 4 * processes)
 
 
 def test_what_is_trained_but_not_stored_is_saved_when_it_is_asked_to_stop(
