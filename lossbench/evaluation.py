@@ -323,12 +323,10 @@ def measure_again(store: Store, run_id: str, options: Mapping[str, float]) -> Ch
             not what the run wrote, that is so if it held what neither predictions nor settings tell.
     """
     version = store.version(run_id)
-    lost = _lost(store, run_id)
-    content = store.metrics(run_id) if lost is None else lost
-    mended = lost is not None or _check_can_be_mended(store, run_id, content, options)
+    content, before = _read(store, run_id)
+    mended = not before or _check_can_be_mended(store, run_id, content, options)
     predictions, link = of_content(store.path(run_id), content, lambda: store.predictions(run_id))
     recorded = recorded_options(content)
-    before = dict(_values(content)) if lost is None else {}
     known = {option: value for option, value in recorded.items() if option in metrics.OPTIONS}
     again = measure(predictions, link, {**known, **options})
     # Of a damaged file nothing else; what follows from the features that are kept is made again, too.
@@ -361,26 +359,27 @@ def _of_features(store: Store, run_id: str) -> dict[str, float]:
         raise StoreError(f"{path} is damaged: {error}; {checksums.remedy(path.name)}") from error
 
 
-def _lost(store: Store, run_id: str) -> dict[str, Any] | None:
-    """Return what a metrics.json that is gone or no such thing said and no prediction does: link, and options asked.
+def _read(store: Store, run_id: str) -> tuple[Mapping[str, Any], dict[str, float]]:
+    """Read a run's metrics.json.
 
     Returns:
-        None where it can be read.
+        Its content, and its values by name. Of one that is gone or no such thing, what it said and no prediction does,
+        link and options asked; and no values.
 
     Raises:
         StoreError: if it held more, or the run does not record its link elsewhere, as those of earlier versions.
     """
     try:
         content = store.metrics(run_id)
-        recorded_options(content), dict(_values(content))
+        recorded_options(content)
+        return content, dict(_values(content))
     except (StoreError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         config, link = store.config(run_id), store.environment(run_id).get("link")
         if link is None or beside.is_lost_with_metrics(config):
             path = store.path(run_id) / "metrics.json"
             said = error if isinstance(error, StoreError) else f"{path} is damaged: {type(error).__name__} {error}"
             raise StoreError(f"{said}, and the predictions do not tell all that it held; {checksums.TRAIN}") from error
-        return {"link": link, "options": config.get("metrics", {})}
-    return None
+        return {"link": link, "options": config.get("metrics", {})}, {}
 
 
 def _check_can_be_mended(store: Store, run_id: str, content: Mapping[str, Any], options: Mapping[str, float]) -> bool:
