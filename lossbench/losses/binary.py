@@ -11,10 +11,10 @@ from torch import Tensor
 from lossbench.domains import POSITIVE, UNIT
 from lossbench.losses.checks import check_shapes, per_class
 from lossbench.losses.claims import claim
-from lossbench.losses.inplace import add_at, plus, plus_product, put_at, times
+from lossbench.losses.inplace import add_at, plus, plus_product, put_at, raised, times
 from lossbench.losses.link import link
 from lossbench.losses.parts import in_parts, sum_with_gradient
-from lossbench.losses.softmax import BIT
+from lossbench.losses.powers import NATS
 from lossbench.losses.targets import (
     as_probabilities,
     at_least_float32,
@@ -101,7 +101,7 @@ def _of_others(logits: Tensor, slope: Tensor, all_z: Tensor | None, labels: Tens
     """Return slope · σ(z) + all_z, Σ_{k≠y} -log(1 - σ(z_k)), and Σ_k z_k where it counts."""
     # -log(1 - σ(z)) = max(z, 0) + log(1 + exp(-|z|)): torch's own softplus and logsigmoid take longer.
     above = F.relu(logits)
-    powers = times(torch.sub(logits, above, alpha=2), 1 / BIT).exp2()  # exp(-|z|)
+    powers = raised(times(torch.sub(logits, above, alpha=2), 1 / NATS))  # exp(-|z|)
     above, powers = (put_at(values, labels, 0.0) for values in (above, powers))
     no = above.sum(1, keepdim=True) + _log_product(powers)
     derivative = times(torch.sigmoid(logits), slope)

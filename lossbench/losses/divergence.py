@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lossbench.losses.inplace import add_at, plus_product, times
 from lossbench.losses.parts import in_parts
-from lossbench.losses.softmax import BIT, Softmax
+from lossbench.losses.powers import NATS
+from lossbench.losses.softmax import Softmax
 
 Number = float | Tensor  # a number or scalar tensor
 
@@ -41,10 +42,10 @@ def divergence(
         The loss of each position, and its derivative by z, shaped like the logits.
     """
     steepness = weights / temperature
-    derivative, bits, total, teacher_total, largest, hard_total = in_parts(
+    derivative, units, total, teacher_total, largest, hard_total = in_parts(
         _divergence, logits, steepness, shares, teacher_logits, temperature
     )
-    value = weights * (BIT * bits / teacher_total + (total / teacher_total).log())
+    value = weights * (NATS * units / teacher_total + (total / teacher_total).log())
     return _with_labels(value, derivative, logits, labels, shares, largest, hard_total)
 
 
@@ -55,7 +56,7 @@ def _divergence(
     student = Softmax(logits, temperature, teacher=teacher)
     derivative = times(teacher.powers, -steepness / teacher.total)
     derivative, hard_total = _with_softmaxes(derivative, student, steepness, shares)
-    return derivative, student.bits_below, student.total, teacher.total, student.largest, hard_total
+    return derivative, student.units_below, student.total, teacher.total, student.largest, hard_total
 
 
 def virtual_divergence(
@@ -89,12 +90,12 @@ def virtual_divergence(
     entropy = -log_label.exp() * log_label - log_rest.exp() * (log_rest - math.log(num_others))
     label, other = log_label.exp().to(logits.dtype), (log_rest.exp() / num_others).to(logits.dtype)
     steepness = weights / temperature
-    derivative, bits, total, largest, hard_total = in_parts(
+    derivative, units, total, largest, hard_total = in_parts(
         _virtual_divergence, logits, steepness, -steepness * other, shares, temperature
     )
     # Σ_k q_k log p_k, in which Σ_k q_k = 1
     log_p_label = (logits.gather(1, teacher_labels) - largest) / temperature
-    cross_term = (label - other) * log_p_label + other * BIT * bits
+    cross_term = (label - other) * log_p_label + other * NATS * units
     value = weights * (total.log() - cross_term - entropy.to(logits.dtype))
     derivative = add_at(derivative, teacher_labels, steepness * (other - label))
     return _with_labels(value, derivative, logits, labels, shares, largest, hard_total)
@@ -138,13 +139,13 @@ def decoupled_divergence(
     steepness = weights / temperature
     of_classes = teacher_labels, alpha * steepness, beta * steepness, shares
     of_labels = (z.gather(1, teacher_labels) for z in (logits, teacher_logits))
-    derivative, bits, total, teacher_total, rest, teacher_rest, hard_rest, by_rest = in_parts(
+    derivative, units, total, teacher_total, rest, teacher_rest, hard_rest, by_rest = in_parts(
         _decoupled_divergence, logits, teacher_logits, *of_classes, *of_labels, temperature
     )
     label_share, rest_share = torch.sigmoid(-teacher_rest), torch.sigmoid(teacher_rest)
     label_term = label_share * (F.logsigmoid(-teacher_rest) - F.logsigmoid(-rest))
     rest_term = rest_share * (F.logsigmoid(teacher_rest) - F.logsigmoid(rest))
-    others_term = BIT * bits / teacher_total + (total / teacher_total).log()
+    others_term = NATS * units / teacher_total + (total / teacher_total).log()
     value = weights * (alpha * (label_term + rest_term) + beta * others_term)
     if shares is not None:  # the labels are the teacher's
         value = value - shares * F.logsigmoid(-hard_rest)
@@ -177,7 +178,7 @@ def _decoupled_divergence(
         by_hard_rest = shares * torch.sigmoid(hard_rest)
         derivative = plus_product(derivative, powers, by_hard_rest / total)
         by_rest = by_rest + by_hard_rest
-    return derivative, student.bits_below, student.total, teacher.total, rest, teacher_rest, hard_rest, by_rest
+    return derivative, student.units_below, student.total, teacher.total, rest, teacher_rest, hard_rest, by_rest
 
 
 def distance(

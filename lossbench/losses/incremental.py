@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.errors import ShapeError
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.inplace import add_at, minus, plus, plus_product, reciprocal, times
+from lossbench.losses.inplace import add_at, blended, divided, minus, plus_product, put_at, times
 from lossbench.losses.parts import in_parts, sum_with_gradient
-from lossbench.losses.softmax import BIT, Softmax
+from lossbench.losses.powers import NATS, log
+from lossbench.losses.softmax import Softmax
 from lossbench.losses.targets import at_least_float32, is_labelled, normalised, with_any_label
 
 
@@ -70,7 +69,7 @@ def incremental_distillation(
     teacher = teacher_logits.detach().to(labelled.dtype)
     labels, old_weight = with_any_label(targets, ignore_index), weight / num_old * normalised(labelled)
     inputs = old_weight.unsqueeze(1), labels.unsqueeze(1), teacher, temperature, teacher_temperature
-    return sum_with_gradient(partial(in_parts, _terms), at_least_float32(logits), normalised(is_new), *inputs)
+    return sum_with_gradient(_terms, at_least_float32(logits), normalised(is_new), *inputs)
 
 
 def _terms(
@@ -83,32 +82,66 @@ def _terms(
     teacher_temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return both terms, weighed and added, and their derivative by z."""
+    slope = old_weight / temperature
+    derivative, new_total, new_largest, logs, others, largest_goal = in_parts(
+        _parts, logits, teacher_logits, new_weight, slope, labels, temperature, teacher_temperature
+    )
+    # The label is one of all classes here, so that a label of none of the K is an error and not an old class.
+    new_losses = new_total.log() + (new_largest - logits.gather(1, labels))
+    log_total = (others + 1).log()
+    log_others = others.clamp(min=_least(others)).log() - log_total
+    old_losses = log_total - NATS * logs - (1 - largest_goal) * log_others
+    return new_weight * new_losses + old_weight * old_losses, derivative
+
+
+def _parts(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    new_weight: Tensor,
+    slope: Tensor,
+    labels: Tensor,
+    temperature: float | Tensor,
+    teacher_temperature: float | Tensor,
+) -> tuple[Tensor, ...]:
     num_old = teacher_logits.shape[1]
     old_logits, new_logits = logits.split([num_old, logits.shape[1] - num_old], dim=1)
-    new = Softmax(new_logits)
-    # The label is one of all classes here, so that a label of none of the K is an error and not an old class.
-    new_losses = new.total.log() + (new.largest - logits.gather(1, labels))
-    old_losses, by_old = _binary_terms(Softmax(old_logits, temperature), Softmax(teacher_logits, teacher_temperature))
-    by_both = times(by_old, old_weight / temperature), times(new.powers, new_weight / new.total)
-    losses = new_weight * new_losses + old_weight * old_losses
-    return losses, add_at(torch.cat(by_both, 1), labels, -new_weight)
+    by_old, *of_old = _binary_terms(
+        old_logits, Softmax(teacher_logits, teacher_temperature, keep_fall=False), temperature
+    )
+    new = Softmax(new_logits, keep_fall=False)
+    by_both = times(by_old, slope), times(new.powers, new_weight / new.total)
+    return add_at(torch.cat(by_both, 1), labels, -new_weight), new.total, new.largest, *of_old
 
 
-def _binary_terms(student: Softmax, teacher: Softmax) -> tuple[Tensor, Tensor]:
-    """Return Σ_k BCE(p_k, t_k), [N, 1] or [N, 1, H, W], and its derivative by z / T."""
-    least = torch.finfo(student.powers.dtype).tiny
-    # 1 - p has no digits left where p is nearly 1. Only the largest is: there it is the sum of the others.
-    is_largest = student.is_largest()
-    others = (student.powers - is_largest).sum(1, keepdim=True) + (is_largest.sum(1, keepdim=True) - 1)
-    bits, share = minus(student.fall, student.total.log2()), 1 / student.total  # log p, and p of the largest
-    goal, probs = times(teacher.powers, 1 / teacher.total), times(student.powers, share)
-    rest = plus_product(1 - probs, is_largest, others / student.total - (1 - share))
-    losses = -BIT * torch.lerp(rest.clamp(min=least).log2(), bits, goal).sum(1, keepdim=True)
+def _binary_terms(logits: Tensor, teacher: Softmax, temperature: float | Tensor) -> tuple[Tensor, ...]:
+    """Return what Σ_k BCE(p_k, t_k) is made of.
+
+    1 - p has no digits left where p is nearly 1, as that of the largest logit alone can be. So this class is left out
+    of what is summed, and its 1 - p is made of the others.
+
+    Returns:
+        The derivative by z / T, and, [N, 1] each: Σ_k t_k fall_k + (1 - t_k) log(1 - p_k) in units, the latter without
+        the largest; Σ powers without it; its t.
+    """
+    largest, place = logits.max(1, keepdim=True)
+    student = Softmax(logits, temperature, largest=largest)
+    powers = put_at(student.powers, place, 0.0)
+    others = powers.sum(1, keepdim=True)
+    share = (others + 1).reciprocal()
+    goal, probs = times(teacher.powers, teacher.total.reciprocal()), times(powers, share)
+    largest_goal = goal.gather(1, place)
+    rest = 1 - probs
+    logs = blended(log(rest), student.fall, goal).nansum(1, keepdim=True)  # a masked class is 0 · ∞
     # What -Σ_k (1 - t_k) log(1 - p_k) adds up to, c_k = (1 - t_k) p_k / (1 - p_k) of each class: by z_j it moves as
     # c_j (1 - p_j) less p_j times the c of the others. That of the largest may be so large that no digit of theirs is
-    # left beside it. Where 1 - p is 0 but for rounding, its logarithm stays what it is.
-    terms = times(torch.addcmul(probs, probs, goal, value=-1), reciprocal(F.threshold(rest, least, torch.inf)))
-    of_largest = times(is_largest, terms)
-    less_others = terms - of_largest.sum(1, keepdim=True)
-    less_others = plus(less_others, 1 - (terms - of_largest).sum(1, keepdim=True))
-    return losses, minus(plus_product(times(terms, rest), probs, less_others), goal)
+    # left beside it. Where its 1 - p is 0 but for rounding, the logarithm stays what it is.
+    terms = divided(torch.addcmul(probs, probs, goal, value=-1), rest)
+    of_others = terms.sum(1, keepdim=True)
+    least = _least(others)
+    moves = (1 - largest_goal) * (others > least)
+    derivative = minus(plus_product(terms, probs, 1 - of_others - moves / others.clamp(min=least)), goal)
+    return add_at(derivative, place, share * (1 - of_others + moves)), logs, others, largest_goal
+
+
+def _least(values: Tensor) -> float:
+    return torch.finfo(values.dtype).tiny

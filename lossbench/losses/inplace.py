@@ -9,14 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lossbench.losses.powers import antilog, antilog_
+
 
 def times(values: Tensor, factor: float | Tensor) -> Tensor:
-    """Return values · factor.
+    """Return values · factor; the values themselves where that is the number 1.
 
     Args:
         values: any shape.
         factor: a number, or what can be spread over the values.
     """
+    if isinstance(factor, float) and factor == 1:
+        return values
     return values.mul_(factor) if _may_write(values, factor) else values * factor
 
 
@@ -51,6 +55,19 @@ def plus_product(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
     if values.shape == first.shape and _may_write(values, first, second):
         return values.addcmul_(first, second)
     return torch.addcmul(values, first, second)
+
+
+def blended(values: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """Return values + share · (other - values).
+
+    Args:
+        values: any shape.
+        other: shaped like the values.
+        share: shaped like the values.
+    """
+    if _may_write(values, other, share):
+        return values.lerp_(other, share)
+    return torch.lerp(values, other, share)
 
 
 def at_least(values: Tensor, least: float) -> Tensor:
@@ -92,13 +109,13 @@ def sign(values: Tensor) -> Tensor:
     return values.sign_() if _may_write(values) else values.sign()
 
 
-def power_of_2(values: Tensor) -> Tensor:
-    """Return 2 to the power of each value.
+def raised(values: Tensor) -> Tensor:
+    """Return exp(NATS · values), the power that the processor is quickest with.
 
     Args:
         values: any shape.
     """
-    return values.exp2_() if _may_write(values) else values.exp2()
+    return antilog_(values) if _may_write(values) else antilog(values)
 
 
 def divided(values: Tensor, divisor: Tensor) -> Tensor:

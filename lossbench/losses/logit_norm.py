@@ -12,7 +12,8 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.inplace import plus_product
 from lossbench.losses.link import link
-from lossbench.losses.softmax import BIT, Softmax
+from lossbench.losses.powers import NATS
+from lossbench.losses.softmax import Softmax
 from lossbench.losses.targets import at_least_float32, mean_with_gradient
 
 LEAST_NORM = 1e-7
@@ -65,7 +66,7 @@ def _of_direction(
     # As if the norm did not change with z, and then what of it lies along z, which changes the norm alone. It sums to
     # 0, so that what all logits have in common is of no account.
     derivative = softmax.less_targets(targets, weights / softmax.temperature)
-    along = BIT * temperature * (derivative * softmax.fall).sum(1, keepdim=True)
+    along = NATS * temperature * (derivative * softmax.fall).sum(1, keepdim=True)
     # Below this the squares of logits would be 0, and what lies along z is 1e-12 of the rest.
     least = torch.finfo(length.dtype).tiny ** 0.5
     return losses, plus_product(derivative, logits, -along / length.clamp(min=least))

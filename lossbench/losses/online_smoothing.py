@@ -14,7 +14,8 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.inplace import plus_product, times
 from lossbench.losses.parts import in_parts, sum_with_gradient
-from lossbench.losses.softmax import BIT, Softmax
+from lossbench.losses.powers import NATS
+from lossbench.losses.softmax import Softmax
 from lossbench.losses.targets import at_least_float32, is_labelled, parts_of_mean, with_any_label
 
 Note = Callable[[Softmax, Tensor, Tensor], None]  # of a softmax, labels and which are correct
@@ -122,7 +123,7 @@ def _toward(
     """Return -Σ_k q_k log p_k of each position times its weight, and its derivative by z; q is its label's row."""
     goal = mixed[0].index_select(0, labels.flatten()).unflatten(0, labels.squeeze(1).shape).movedim(-1, 1)
     softmax = Softmax(logits)
-    losses = amounts * softmax.total.log() - BIT * times(softmax.fall, goal).sum(1, keepdim=True)
+    losses = amounts * softmax.total.log() - NATS * times(softmax.fall, goal).sum(1, keepdim=True)
     if note is not None:
         note(softmax, labels, (logits.gather(1, labels) >= softmax.largest) & labelled)
     derivative = times(softmax.powers, weights * amounts / softmax.total)

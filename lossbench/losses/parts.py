@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossbench.losses.inplace import has_memory, times
 
-PART = 3 * 2**17  # numbers that each thread reads and writes at a time: one and a half megabytes of float32
+PART = 4 * 2**17  # numbers that each thread reads and writes at a time: two megabytes of float32
 
 
 def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[Tensor, ...]:
@@ -31,7 +31,10 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
         return compute(*inputs)
     is_cut = [isinstance(values, Tensor) and values.ndim > 0 and len(values) == len(like) for values in inputs]
     numbers = like.numel() + sum(values.numel() for values, cut in zip(inputs, is_cut, strict=True) if cut)
-    positions = max(1, PART * torch.get_num_threads() * len(like) // max(numbers, 1))
+    positions = PART * torch.get_num_threads() * len(like) // max(numbers, 1)
+    positions = 16 * max(
+        1, positions // 16
+    )  # 64 bytes times any number of classes: each part starts a line of the cache
     if len(like) < 2 * positions:
         return compute(*inputs)
     of_parts = (v.split(positions) if cut else itertools.repeat(v) for v, cut in zip(inputs, is_cut, strict=True))

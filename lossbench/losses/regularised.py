@@ -13,7 +13,8 @@ from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
 from lossbench.losses.inplace import at_most, plus, plus_product, sign, times
 from lossbench.losses.log_probs import log_probs
-from lossbench.losses.softmax import BIT, Softmax, minus_targets
+from lossbench.losses.powers import NATS
+from lossbench.losses.softmax import Softmax, minus_targets
 from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, mean_with_gradient
 
 
@@ -90,12 +91,12 @@ def confidence_penalty(
 def _less_entropy(logits: Tensor, weights: Tensor, targets: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
     softmax = Softmax(logits)
     log_total = softmax.total.log()
-    negative_entropy = BIT / softmax.total * (softmax.fall * softmax.powers).sum(1, keepdim=True) - log_total
+    negative_entropy = NATS / softmax.total * (softmax.fall * softmax.powers).sum(1, keepdim=True) - log_total
     losses = beta * negative_entropy - softmax.log_probs_of(targets)
     # p (Σ t + β (log p - Σ p log p)), p and log p by what they are made of
     share = weights / softmax.total
     constant = share * (_sum(targets, softmax) - beta * (log_total + negative_entropy))
-    derivative = times(torch.addcmul(constant, softmax.fall, beta * BIT * share), softmax.powers)
+    derivative = times(torch.addcmul(constant, softmax.fall, beta * NATS * share), softmax.powers)
     return weights * losses, minus_targets(derivative, targets, weights)
 
 
@@ -140,8 +141,8 @@ def _within_margin(
 ) -> tuple[Tensor, Tensor]:
     softmax, share = Softmax(logits), weights * alpha / logits.shape[1]
     log_p = softmax.log_probs_of(targets)
-    beyond = at_most(plus(softmax.fall, margin / BIT), 0.0)  # by how many bits below the margin, negative
-    losses = -share * BIT * beyond.sum(1, keepdim=True) - weights * log_p
+    beyond = at_most(plus(softmax.fall, margin / NATS), 0.0)  # by how many units below the margin, negative
+    losses = -share * NATS * beyond.sum(1, keepdim=True) - weights * log_p
     is_beyond = sign(beyond)  # -1 where it is
     is_largest = softmax.is_largest()
     by_largest = -share * is_beyond.sum(1, keepdim=True) / is_largest.sum(1, keepdim=True)  # equal ones share it
@@ -186,7 +187,7 @@ def max_suppression(
 
 def _below_largest(logits: Tensor, weights: Tensor, targets: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
     softmax, share = Softmax(logits), weights * alpha
-    # Not by what falls in bits, which is not infinite where a class is masked.
+    # Not by `fall`, which is not infinite where a class is masked.
     losses = share * (softmax.largest - logits).mean(1, keepdim=True) - weights * softmax.log_probs_of(targets)
     is_largest = softmax.is_largest()
     by_largest = share / is_largest.sum(1, keepdim=True)  # equal ones share it

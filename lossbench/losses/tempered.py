@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.losses.inplace import add_at, at_most, divided, plus, plus_product, power, reciprocal, times
+from lossbench.losses.inplace import add_at, at_most, divided, plus, plus_product, power, raised, reciprocal, times
 from lossbench.losses.parts import in_parts, surely
-from lossbench.losses.softmax import BIT
+from lossbench.losses.powers import NATS
 
 SMALLEST = 1e-19  # its square is still above float32's least normal number
 MOST_FACTORS = 16  # of a power: of more, the last digits would be lost
@@ -110,8 +110,8 @@ def _divergence(
 
 
 def _powers(log_p: Tensor, r: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    bits = log_p * (1 / BIT)
-    return (s * bits).exp2(), ((1 + s) * bits).exp2(), ((1 + r) * bits).exp2()
+    units = log_p * (1 / NATS)
+    return raised(s * units), raised((1 + s) * units), raised((1 + r) * units)
 
 
 def _derivative(
@@ -212,7 +212,7 @@ class _Equation:
     def _step(self, above: Tensor) -> tuple[Tensor, Tensor]:
         """Return (Σ_k p_k)^s - 1, which is to be 0, and Halley's step, [N, 1] or [N, 1, H, W]."""
         if self.whole is None:
-            escort, above = times(above.log1p(), -2 * self._curve / BIT).exp2(), above + self._one
+            escort, above = raised(times(above.log1p(), -2 * self._curve / NATS)), above + self._one
         else:
             escort = _inverse_power(above, self.whole)  # p^(1+s)
         first = escort.sum(1, keepdim=True)

@@ -70,3 +70,22 @@ def test_no_gradient_flows_into_the_teacher():
 def test_a_teacher_that_leaves_no_new_class_or_saw_another_batch_is_a_shape_error(shape):
     with pytest.raises(ShapeError, match=r"like the logits \[1, 4\] but with fewer classes"):
         incremental_distillation(LOGITS, torch.tensor([2]), teacher_logits=torch.zeros(shape))
+
+
+def test_a_class_that_both_mask_counts_for_nothing():
+    masked = torch.full((1, 1), -torch.inf, dtype=torch.float64)
+    logits = torch.cat([masked, LOGITS], 1).requires_grad_()
+    loss = incremental_distillation(
+        logits, torch.tensor([3]), teacher_logits=torch.cat([masked, TEACHER], 1), weight=10.0
+    )
+    # The mean of the old classes' terms is over three, one of which is 0.
+    assert loss.item() == pytest.approx(2 * LOG2 - LOG3 + 10 * LOG2 * 2 / 3)
+    assert torch.autograd.grad(loss, logits)[0].isfinite().all()
+
+
+def test_of_equal_largest_classes_each_has_its_part_of_the_gradient():
+    logits = torch.tensor([[1.0, 1.0, -1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([[0.5, -0.5, 0.2]], dtype=torch.float64)
+    loss = incremental_distillation(logits, torch.tensor([3]), teacher_logits=teacher, weight=1.0)
+    reference = F.binary_cross_entropy((logits[:, :3] / 2).softmax(1), teacher.softmax(1))
+    torch.testing.assert_close(torch.autograd.grad(loss, logits), torch.autograd.grad(reference, logits))
