@@ -16,6 +16,8 @@ from lossbench import losses
 from lossbench.conformance import Mark, Result, Subject, check
 from lossbench.conformance.contract import agreement
 from lossbench.conformance.examination import PROPERTIES
+from lossbench.conformance.request import subjects
+from lossbench.conformance.screen import print_results
 from lossbench.domains import Interval
 from lossbench.errors import ShapeError
 from lossbench.losses.checks import check_shapes
@@ -320,3 +322,28 @@ def test_a_wrong_request_is_one_message(lossbench: Lossbench, request_: list[str
     assert (answer.returncode, answer.stdout) == (2, "")
     assert message in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_a_loss_that_draws_random_numbers_is_said_to() -> None:
+    def noisy(logits: Tensor, targets: Tensor) -> Tensor:
+        return sound(logits + torch.randn_like(logits), targets)
+
+    results = by_name(noisy)
+    assert results["repeats"].mark is Mark.NOTE
+    assert "it draws random numbers" in results["repeats"].detail
+    assert by_name(sound)["repeats"].mark is Mark.HOLDS
+
+
+def test_of_a_loss_that_gives_no_number_the_rest_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(logits: Tensor, targets: Tensor) -> Tensor:
+        raise RuntimeError("no")
+
+    print_results("broken", check(broken))
+    title, failure, rest = capsys.readouterr().out.splitlines()
+    assert (title, failure.split(": ", 1)[1]) == ("broken", "RuntimeError: no")
+    assert rest == f"– The other {len(PROPERTIES) - 1} properties: there is no finite scalar to look at"
+
+
+def test_the_title_names_the_losses_within_a_loss() -> None:
+    ((title, _),) = subjects("sum", ["second=focal", "first_weight=0.5"])
+    assert title == "sum first=cross_entropy second=focal first_weight=0.5 second_weight=1.0"

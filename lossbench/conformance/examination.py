@@ -11,9 +11,11 @@ from lossbench.conformance.result import Mark, Outcome, Result, does_not_apply, 
 from lossbench.conformance.subject import Subject
 
 Property = Callable[[Subject], Outcome]
+NOTHING = "there is no finite scalar to look at"
 
 PROPERTIES: Sequence[Property] = (
     finite.finite_scalar,
+    finite.repeats,
     finite.single_precision,
     finite.extreme_logits,
     finite.nan_shows,
@@ -62,10 +64,8 @@ def examine(subject: Subject) -> list[Result]:
     """Put a loss through every property; where it gives no number at all, the rest is not asked."""
     results: list[Result] = []
     for prop in PROPERTIES:
-        if results and results[0].mark is Mark.FAILS:
-            outcome = does_not_apply("there is no finite scalar to look at")
-        else:
-            outcome = _outcome(prop, subject)
+        is_asked = not results or results[0].mark is not Mark.FAILS
+        outcome = _outcome(prop, subject) if is_asked else does_not_apply(NOTHING)
         claim = (prop.__doc__ or prop.__name__).splitlines()[0].removesuffix(".")
         results.append(Result(prop.__name__, claim, outcome.mark, outcome.detail))
     return results

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from lossbench.conformance.batch import Batch, differs, value, value_and_gradient
-from lossbench.conformance.result import Outcome, does_not_apply, fails, holds
+from lossbench.conformance.result import Outcome, does_not_apply, fails, holds, note
 from lossbench.conformance.subject import Subject
 
 MANY = 1000
@@ -26,6 +26,16 @@ def finite_scalar(subject: Subject) -> Outcome:
         wrong = _not_finite(subject.loss(), batch)
         if wrong:
             return fails(wrong)
+    return holds()
+
+
+def repeats(subject: Subject) -> Outcome:
+    """The same batch gives the same loss each time."""
+    for batch in subject.batches():
+        first, again = value(subject.loss(), batch), value(subject.loss(), batch)
+        if differs(again, first):
+            seen = f"{first.item():.6g}, then {again.item():.6g}"
+            return note(f"{seen}: it draws random numbers, and what compares two losses below compares two draws")
     return holds()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lossbench import checking, config
 from lossbench.conformance.subject import Subject
@@ -40,5 +41,10 @@ def _of_the_loss(override: str, mark: str) -> str:
 
 
 def _title(node: config.Config) -> str:
-    settings = (f"{key}={value}" for key, value in node.items() if key not in ("_target_", "name"))
-    return " ".join([node["name"], *(setting for setting in settings if "_target_" not in setting)])
+    settings = {key: value for key, value in node.items() if key not in ("_target_", "name")}
+    named = {key: value["name"] if _is_loss(value) else value for key, value in settings.items()}
+    return " ".join([node["name"], *(f"{key}={value}" for key, value in named.items() if "_target_" not in str(value))])
+
+
+def _is_loss(value: Any) -> bool:
+    return isinstance(value, dict) and "name" in value

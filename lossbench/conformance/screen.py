@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
+from lossbench.conformance.examination import NOTHING
 from lossbench.conformance.result import Mark, Result
 
 STYLES = {Mark.HOLDS: "green", Mark.FAILS: "bold red", Mark.DOES_NOT_APPLY: "dim", Mark.NOTE: "cyan"}
@@ -15,5 +16,10 @@ def print_results(title: str, results: Iterable[Result]) -> None:
     """Print a line per property; in colour on a terminal, and never cut."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(title, style="bold", markup=False)
-    for result in results:
+    results = list(results)
+    unasked = [result for result in results if result.detail == NOTHING]
+    for result in results[: len(results) - len(unasked)]:
         console.print(str(result), style=STYLES[result.mark], markup=False)
+    if unasked:
+        line = f"{Mark.DOES_NOT_APPLY} The other {len(unasked)} properties: {NOTHING}"
+        console.print(line, style=STYLES[Mark.DOES_NOT_APPLY], markup=False)
