@@ -5,10 +5,12 @@ Losses of examples, at [4096, 1000] float32, stand beside `F.cross_entropy(label
 [8, 4, 128, 128], beside MONAI's loss of the same kind, or segmentation_models_pytorch's where MONAI has none. Where a
 loss has another name in torch, it stands beside that too. A ratio below 1 is faster, or smaller, than the reference.
 Time is the median over the rounds of loss / reference, which take turns in going first, so that a busy machine slows
-both; beside it are the quartiles. On glibc what is freed is kept, for both: otherwise chance decides who must ask Linux
-for pages. Memory is the peak of what both passes allocate.
+both; beside it are the quartiles. Where memory happens to lie makes up to a fifth of a time in one process, so the
+rounds are those of several processes, one after another. On glibc what is freed is kept, for both: otherwise chance
+decides who must ask Linux for pages. Memory is the peak of what both passes allocate.
 
-    .venv/bin/python scripts/bench/losses.py [--device cuda] [--rounds 30] [--threads 1] [--output FILE] [LOSS …]
+    .venv/bin/python scripts/bench/losses.py [--device cuda] [--rounds 10] [--processes 5] [--threads 1]
+        [--output FILE] [LOSS …]
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from __future__ import annotations
 import argparse
 import ctypes
 import inspect
+import multiprocessing
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -134,8 +139,28 @@ def _wait(tensor: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def rows(name: str, device: str, rounds: int) -> Iterator[str]:
-    """Yield a row of the table for each reference of a loss."""
+@dataclass
+class Row:
+    """A loss beside a reference: seconds, their ratios, round by round, and the ratio of the memory."""
+
+    name: str
+    whom: str
+    seconds: list[float]
+    ratios: list[float]
+    memory: float
+
+    def __str__(self) -> str:
+        """The row of the table."""
+        low, middle, high = statistics.quantiles(self.ratios, n=4)
+        milliseconds = 1e3 * statistics.median(self.seconds)
+        return (
+            f"| {self.name} | {self.whom} | {milliseconds:.1f} | {middle:.2f} | {low:.2f}–{high:.2f} "
+            f"| {self.memory:.2f} |"
+        )
+
+
+def rows(name: str, device: str, rounds: int) -> Iterator[Row]:
+    """Measure a loss beside each of its references."""
     generator = torch.Generator().manual_seed(0)
     shape = REGION if name in _REGION_LOSSES else POINTWISE
     logits = (2 * torch.randn(shape, generator=generator)).to(device)
@@ -148,7 +173,7 @@ def rows(name: str, device: str, rounds: int) -> Iterator[str]:
         yield row(name, ours(name, logits, targets), whom, reference, logits, rounds)
 
 
-def row(name: str, loss: Loss, whom: str, reference: Loss, logits: Tensor, rounds: int) -> str:
+def row(name: str, loss: Loss, whom: str, reference: Loss, logits: Tensor, rounds: int) -> Row:
     """Measure one loss beside one reference."""
     own, ratios = [], []
     for turn in range(rounds + 3):
@@ -156,10 +181,29 @@ def row(name: str, loss: Loss, whom: str, reference: Loss, logits: Tensor, round
         times = {timed: seconds(timed, logits) for timed in order}
         own.append(times[loss])
         ratios.append(times[loss] / times[reference])
-    low, middle, high = statistics.quantiles(ratios[3:], n=4)  # three to warm up
     memory = peak_bytes(loss, logits) / peak_bytes(reference, logits)
-    milliseconds = 1e3 * statistics.median(own[3:])
-    return f"| {name} | {whom} | {milliseconds:.1f} | {middle:.2f} | {low:.2f}–{high:.2f} | {memory:.2f} |"
+    return Row(name, whom, own[3:], ratios[3:], memory)  # three to warm up
+
+
+def measured(names: Sequence[str], device: str, rounds: int, threads: int) -> list[Row]:
+    """Measure losses in this process."""
+    torch.set_num_threads(threads)
+    _keep_memory()
+    return [found for name in names for found in rows(name, device, rounds)]
+
+
+def of_all(processes: Sequence[Sequence[Row]]) -> list[Row]:
+    """Put together what several processes measured."""
+    return [
+        Row(
+            same[0].name,
+            same[0].whom,
+            [second for row in same for second in row.seconds],
+            [ratio for row in same for ratio in row.ratios],
+            max(row.memory for row in same),
+        )
+        for same in zip(*processes, strict=True)
+    ]
 
 
 def _keep_memory() -> None:
@@ -178,24 +222,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="LOSS", help="all where none is named")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=10, help="of each process")
+    parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    _keep_memory()
     machine = torch.cuda.get_device_name() if arguments.device != "cpu" else platform.machine()
+    names = arguments.names or losses.__all__
+    done = []
+    for number in range(1, arguments.processes + 1):
+        print(f"process {number} of {arguments.processes}", file=sys.stderr, flush=True)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            done.append(pool.apply(measured, (names, arguments.device, arguments.rounds, arguments.threads)))
     lines = [
-        f"torch {torch.__version__}, {machine}, {arguments.threads} thread(s), {arguments.rounds} rounds",
+        f"torch {torch.__version__}, {machine}, {arguments.threads} thread(s), {arguments.rounds} rounds in each of "
+        f"{arguments.processes} processes",
         "",
         "| loss | beside | ms | time ratio | quartiles | memory ratio |",
         "|---|---|---:|---:|---:|---:|",
+        *map(str, of_all(done)),
     ]
-    print("\n".join(lines), flush=True)
-    for name in arguments.names or losses.__all__:
-        for line in rows(name, arguments.device, arguments.rounds):
-            lines.append(line)
-            print(line, flush=True)
+    print("\n".join(lines))
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
