@@ -11,7 +11,7 @@ from lossbench.domains import NON_NEGATIVE, POSITIVE
 from lossbench.errors import ShapeError
 from lossbench.losses.checks import check_shapes
 from lossbench.losses.claims import claim
-from lossbench.losses.inplace import add_at, blended, divided, minus, plus_product, put_at, times
+from lossbench.losses.inplace import add_at, blended, divided, minus, plus_product, times
 from lossbench.losses.parts import in_parts, sum_with_gradient
 from lossbench.losses.powers import NATS, log
 from lossbench.losses.softmax import Softmax
@@ -125,7 +125,8 @@ def _binary_terms(logits: Tensor, teacher: Softmax, temperature: float | Tensor)
     """
     largest, place = logits.max(1, keepdim=True)
     student = Softmax(logits, temperature, largest=largest)
-    powers = put_at(student.powers, place, 0.0)
+    # Less itself, and not replaced by 0: then what is nan shows.
+    powers = add_at(student.powers, place, -student.powers.gather(1, place))
     others = powers.sum(1, keepdim=True)
     share = (others + 1).reciprocal()
     goal, probs = times(teacher.powers, teacher.total.reciprocal()), times(powers, share)

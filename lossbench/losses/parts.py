@@ -31,10 +31,9 @@ def in_parts(compute: Callable[..., tuple[Tensor, ...]], *inputs: Any) -> tuple[
         return compute(*inputs)
     is_cut = [isinstance(values, Tensor) and values.ndim > 0 and len(values) == len(like) for values in inputs]
     numbers = like.numel() + sum(values.numel() for values, cut in zip(inputs, is_cut, strict=True) if cut)
-    positions = PART * torch.get_num_threads() * len(like) // max(numbers, 1)
-    positions = 16 * max(
-        1, positions // 16
-    )  # 64 bytes times any number of classes: each part starts a line of the cache
+    positions = max(1, PART * torch.get_num_threads() * len(like) // max(numbers, 1))
+    if positions > 16:  # 16 numbers of float32 are a line of the cache: each part starts one, however many classes
+        positions -= positions % 16
     if len(like) < 2 * positions:
         return compute(*inputs)
     of_parts = (v.split(positions) if cut else itertools.repeat(v) for v, cut in zip(inputs, is_cut, strict=True))

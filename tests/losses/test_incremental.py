@@ -89,3 +89,14 @@ def test_of_equal_largest_classes_each_has_its_part_of_the_gradient():
     loss = incremental_distillation(logits, torch.tensor([3]), teacher_logits=teacher, weight=1.0)
     reference = F.binary_cross_entropy((logits[:, :3] / 2).softmax(1), teacher.softmax(1))
     torch.testing.assert_close(torch.autograd.grad(loss, logits), torch.autograd.grad(reference, logits))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("num_old", [1, 3])
+@pytest.mark.parametrize("wanted", [1.0, 300.0])
+def test_a_logit_that_is_no_number_shows(bad, num_old, wanted):
+    logits = torch.tensor([[bad, 0.0, 1.0, 2.0, 3.0]], requires_grad=True)
+    teacher = torch.tensor([[wanted, 0.0, 1.0]])[:, :num_old]
+    loss = incremental_distillation(logits, torch.tensor([3]), teacher_logits=teacher)
+    assert loss.isnan()
+    assert torch.autograd.grad(loss, logits)[0].isnan().any()

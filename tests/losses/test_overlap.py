@@ -190,3 +190,15 @@ def test_a_class_can_be_ignored_by_its_number(loss):
 def test_a_label_of_no_class_is_an_error(loss, label):
     with pytest.raises(RuntimeError, match="out of bounds"):
         loss(LOGITS, torch.full_like(TARGETS, label))
+
+
+def test_dice_cross_entropy_is_the_same_where_it_takes_the_shorter_way():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 4, generator=generator, requires_grad=True)
+    targets = torch.randint(3, (2, 4, 4), generator=generator)
+    longer = dice_cross_entropy(logits, targets, class_weights=[1.0, 1.0, 1.0])
+    shorter = dice_cross_entropy(logits, targets)
+    torch.testing.assert_close(shorter, longer)
+    torch.testing.assert_close(torch.autograd.grad(shorter, logits), torch.autograd.grad(longer, logits))
+    stacked = torch.func.vmap(lambda z: dice_cross_entropy(z, targets))(torch.stack([logits, -logits]))
+    torch.testing.assert_close(stacked[0], shorter)

@@ -232,18 +232,19 @@ def test_equal_largest_logits_share_the_gradient(name: str) -> None:
     torch.testing.assert_close(slope, (by_hand[0] + by_hand[1]) / 2, atol=1e-7, rtol=0)
 
 
-def test_parts_are_cut_where_there_are_many_positions() -> None:
+@pytest.mark.parametrize("shape", [(2050, 1000), (3, 32, 256, 256)])  # many examples, few large images
+def test_parts_are_cut_where_there_are_many_positions(shape: tuple[int, ...]) -> None:
     seen: list[int] = []
 
     def compute(values: Tensor, factor: float) -> tuple[Tensor, Tensor]:
         seen.append(len(values))
         return values.sum(1), values * factor
 
-    values = torch.randn(2050, 1000, generator=torch.Generator().manual_seed(0))
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         sums, products = parts_module.in_parts(compute, values, 2.0)
     assert len(seen) > 1
-    assert sum(seen) == 2050
+    assert sum(seen) == len(values)
     torch.testing.assert_close(sums, values.sum(1))
     torch.testing.assert_close(products, values * 2)
 
