@@ -16,10 +16,12 @@ def print_results(title: str, results: Iterable[Result]) -> None:
     """Print a line per property; in colour on a terminal, and never cut."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(title, style="bold", markup=False)
-    results = list(results)
-    unasked = [result for result in results if result.detail == NOTHING]
-    for result in results[: len(results) - len(unasked)]:
-        console.print(str(result), style=STYLES[result.mark], markup=False)
+    unasked = 0
+    for result in results:
+        if result.detail == NOTHING:
+            unasked += 1
+        else:
+            console.print(str(result), style=STYLES[result.mark], markup=False)
     if unasked:
-        line = f"{Mark.DOES_NOT_APPLY} The other {len(unasked)} properties: {NOTHING}"
-        console.print(line, style=STYLES[Mark.DOES_NOT_APPLY], markup=False)
+        rest = Result("", f"The other {unasked} properties", Mark.DOES_NOT_APPLY, NOTHING)
+        console.print(str(rest), style=STYLES[rest.mark], markup=False)

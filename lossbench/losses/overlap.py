@@ -15,7 +15,7 @@ from lossbench.losses.cross_entropy import smoothed_cross_entropy, softened, wei
 from lossbench.losses.inplace import has_memory
 from lossbench.losses.link import link
 from lossbench.losses.regions import Regions, regions
-from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, weighted_mean, where_labelled
+from lossbench.losses.targets import at_least_float32, at_target, mean_over_labelled, weighted_mean
 
 
 @claim(shift_invariant=True, soft_targets=True)
@@ -204,21 +204,17 @@ def dice_cross_entropy(
     logits = at_least_float32(logits)
     # Written out, not by `log_probs`: of few classes, passes over memory cost less than what these would save.
     log_p = F.log_softmax(softened(logits, temperature), dim=1)
-    overlap_term = _dice(regions(log_p.exp(), targets, over, include_absent, ignore_index, squared=squared), smooth)
+    sums = regions(log_p.exp(), targets, over, include_absent, ignore_index, squared=squared)
     is_smoothed = isinstance(epsilon, Tensor) or epsilon > 0
-    if not is_smoothed and class_weights is None and _all_have_a_label(log_p, targets, ignore_index):
+    is_plain = not is_smoothed and class_weights is None and not targets.is_floating_point()
+    if is_plain and sums.labelled is None and has_memory(log_p):
         entropy_term = F.nll_loss(log_p, targets)  # the same but for rounding; what follows takes twice as long
     else:
-        losses = -at_target(log_p, targets, ignore_index)
+        of_target = at_target(log_p, targets, ignore_index)
         if is_smoothed:
-            losses = smoothed_cross_entropy(-losses, log_p.sum(1), logits, epsilon, prior, temperature)
+            losses = smoothed_cross_entropy(of_target, log_p.sum(1), logits, epsilon, prior, temperature)
+        else:
+            losses = -of_target
         weights = None if class_weights is None else weights_of_targets(class_weights, logits, targets, ignore_index)
         entropy_term = mean_over_labelled(losses, targets, ignore_index, class_weights=weights)
-    return dice_weight * overlap_term + cross_entropy_weight * entropy_term
-
-
-def _all_have_a_label(log_p: Tensor, targets: Tensor, ignore_index: int) -> bool:
-    """Say whether each position is known to have one; under `torch.func.vmap` nothing is."""
-    if targets.is_floating_point() or not (has_memory(log_p) and has_memory(targets)):
-        return False
-    return targets.numel() > 0 and where_labelled(targets, log_p.shape[1], ignore_index) is None
+    return dice_weight * _dice(sums, smooth) + cross_entropy_weight * entropy_term

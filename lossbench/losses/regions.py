@@ -19,6 +19,7 @@ class Regions:
     predicted: Tensor  # Σ p
     actual: Tensor  # Σ g
     counted: Tensor  # 1 for a class that is averaged over, else 0
+    labelled: Tensor | None  # which positions count, from `where_labelled`
 
 
 def regions(
@@ -52,4 +53,4 @@ def regions(
         probs, actual = probs.square(), goal.square().sum(scope)
     if labelled is not None:
         probs = probs * labelled.to(probs.dtype).reshape(len(probs), 1, num_pixels)
-    return Regions(overlap, probs.sum(scope), actual, counted)
+    return Regions(overlap, probs.sum(scope), actual, counted, labelled)
