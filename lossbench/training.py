@@ -161,12 +161,12 @@ def train(
             inputs, targets = dataset.augment(inputs, targets, augmentation)
             if dataset.mixes:
                 inputs, targets = mix(dataset, inputs, targets, stream(seed, "mixing", step))
+            for parameter in parameters:  # before a step's activations, which they would lie among
+                parameter.grad = None  # what zero_grad does, in a thirtieth of the time
             device.seed(stream(seed, "dropout", step))  # anew each step: a loss may draw numbers too
             with device.autocast():
                 logits = logits_of(inputs)
             loss = experiment.loss.function(logits.float(), targets, **extras.of(dataset.train, inputs, batch))
-            for parameter in parameters:
-                parameter.grad = None  # what zero_grad does, in a thirtieth of the time
             loss.backward()
             losses.append(loss.detach())
             if done == steps:

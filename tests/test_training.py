@@ -272,6 +272,20 @@ def test_the_schedule_sets_the_learning_rate_of_every_step() -> None:
     assert rates[0] > 4 * rates[-1]
 
 
+def test_a_steps_gradients_are_gone_before_the_next_one_takes_memory() -> None:
+    experiment = build(compose(*SMALL))
+    left: list[int] = []
+
+    def count(network: nn.Module, inputs: Any) -> None:
+        if network.training:
+            left.append(sum(parameter.grad is not None for parameter in network.parameters()))
+
+    experiment.network.register_forward_pre_hook(count)
+    train(experiment, epochs=2, batch_size=16, seed=0)
+    assert len(left) == 2 * math.ceil(len(experiment.dataset.train) / 16)
+    assert not any(left)
+
+
 def test_what_is_stored_is_what_the_kept_weights_say() -> None:
     restless = (*SMALL, "dataset.label_noise=0.4", "optimizer.learning_rate=0.5", "schedule=constant")
     experiment = build(compose(*restless))

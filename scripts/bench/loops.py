@@ -128,10 +128,10 @@ def bare(experiment: Experiment, task: Task, *, test: bool = False) -> Epochs:
         model.train()
         for batch in torch.randperm(len(targets)).to(device).split(task.batch_size):
             optimizer.param_groups[0]["lr"] = RATE * experiment.schedule(step, total)
+            optimizer.zero_grad(set_to_none=True)
             with experiment.device.autocast():
                 logits = model(inputs.index_select(0, batch))
             loss = F.cross_entropy(logits.float(), targets.index_select(0, batch))
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             step += 1
