@@ -21,6 +21,10 @@ _PLUGINS = {
 
 
 _OF_THE_PARSER = {
+    r"\w+ while evaluating '.*': Unknown function '(.*)'": r"there is no function '\1'",
+    r"\w+ while evaluating '(.*)': (?:missing a required argument: '(.*)')": r"\1 needs a \2",
+    r"\w+ while evaluating '(.*)': mismatch type argument .*?: (\w+) is incompatible with .*": r"\1 takes no \2",
+    r"\w+ while evaluating '(.*)': (.*)": r"\1: \2",
     r"(?:mismatched|extraneous) input '(.*?)' expecting .*": r"unexpected '\1'",
     r"LexerNoViableAltException: .*": "it has a quote without its other end, or a character that must be in quotes",
     r"no viable alternative at input '(.*)'": r"'\1' is unfinished, or has an unexpected character",
@@ -99,9 +103,16 @@ def _missing_choice(error: MissingConfigException) -> str:
     group, _, choice = error.missing_cfg_file.rpartition("/")
     if (group, choice) in _PLUGINS:
         return f"{group}={choice} needs a plugin that is not installed: pip install {_PLUGINS[group, choice]}"
-    hint = f" (lossbench list {group}s)" if group in ("loss", "model", "dataset", "experiment", "tracker") else ""
     options = [option for option in error.options or () if not option.startswith("_")]
-    return f"no {group} named '{choice}'{did_you_mean(choice, options)}{hint.replace('losss', 'losses')}"
+    return f"no {group} named '{choice}'{did_you_mean(choice, options)}{listed_by(group)}"
+
+
+def listed_by(group: str) -> str:
+    """The command that lists the choices of a group, in brackets; nothing where there is none."""
+    kind = group.rpartition(".")[2]
+    kind = {"hard": "loss", "first": "loss", "second": "loss"}.get(kind, kind)
+    listed = ("dataset", "model", "loss", "optimizer", "schedule", "tracker", "experiment")
+    return f" (lossbench list {kind}{'es' if kind == 'loss' else 's'})" if kind in listed else ""
 
 
 def _composition(error: HydraException, overrides: Sequence[str]) -> str:
@@ -117,7 +128,10 @@ def _composition(error: HydraException, overrides: Sequence[str]) -> str:
         return f"{twice[1]} has a value already, which is replaced without a plus: {twice[1]}=…"
     lines = str(error).strip().splitlines()
     deleted = re.match(r"Could not delete from config\. The value of '([^']+)' is ", lines[0])  # Hydra 1.4's
-    return f"{deleted[1]} must be given" if deleted else lines[0]
+    if deleted:
+        return f"{deleted[1]} must be given"
+    absent = re.match(r"Could not delete '([^']+)'\. No match|Could not delete from config\. '([^']+)' does", lines[0])
+    return f"~{absent[1] or absent[2]} takes away what is not there" if absent else lines[0]
 
 
 def _value_error(error: OmegaConfBaseException) -> str:

@@ -66,7 +66,7 @@ TRAIN = [
     (["seed=range(5,1)"], "the sweep is empty"),
     (["loss=glob(zzz*)"], "the sweep is empty"),
     (["seed=interval(0,1)"], "seed=interval(0,1) takes a sweeper that searches"),
-    (["seed=foo(1)"], "Unknown function 'foo'"),
+    (["seed=foo(1)"], "there is no function 'foo'"),
     (["hydra/sweeper=nothing"], "no hydra/sweeper named 'nothing'"),
     (["hydra.launcher._target_=os.system"], "hydra.launcher._target_=os.system is no launcher"),
     (["hydra.sweeper._target_=os.system"], "hydra.sweeper._target_=os.system is no sweeper"),

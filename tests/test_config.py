@@ -179,8 +179,20 @@ REFUSED = [
     (("loss=distillation", "teacher.epochs=0"), "teacher.epochs must lie in [1, ∞); got 0"),
     (("loss=distillation", "teacher.loss=distillation"), "teacher.loss=distillation wants a teacher of its own"),
     (("loss.hard=dice",), "no key 'loss.hard'"),
-    (("loss=null",), "Config group override must be a string"),
-    (("loss=[dice]",), "loss must be one of its choices, by name"),
+    (("loss=null",), "loss must be one of its choices, by name (lossbench list losses); got null"),
+    (("loss=[dice]",), "loss must be one of its choices, by name (lossbench list losses); got [dice]"),
+    (("loss=dice,3",), "loss must be one of its choices, by name (lossbench list losses); got dice,3"),
+    (("loss=range(3)",), "loss must be one of its choices, by name (lossbench list losses); got range(3)"),
+    (("teacher.loss=null",), "teacher.loss must be one of its choices, by name (lossbench list losses); got null"),
+    (("dataset=[0]",), "dataset must be one of its choices, by name (lossbench list datasets); got [0]"),
+    (("tracker=[null]",), "tracker must be one of its choices, by name (lossbench list trackers); got [null]"),
+    (("device=cpu,3",), "device must be one of its choices, by name; got cpu,3"),
+    (("hydra/launcher=null",), "hydra/launcher must be one of its choices, by name; got null"),
+    (("~loss=dice",), "~loss=dice takes away what is not there"),
+    (("~foo",), "~foo takes away what is not there"),
+    (("seed=range()",), "cannot read 'seed=range()': range() needs a start"),
+    (("seed=range(a)",), "cannot read 'seed=range(a)': range(a) takes no str"),
+    (("seed=choice()",), "cannot read 'seed=choice()': choice(): empty choice is not legal"),
     (("experiment=epsilon_sweep",), "+experiment="),
     (("results_dir=",), "results_dir must name a folder"),
     (("loss=distillation", "teacher.seed=1"), "no key 'teacher.seed'"),
@@ -207,6 +219,19 @@ def test_a_wrong_request_is_refused_in_one_line_that_names_it(overrides: tuple[s
         compose_all(*overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ("loss='dice'", {"dice"}),
+        ('loss="dice",focal', {"dice", "focal"}),
+        ("loss=glob(dice*)", {"dice", "dice_cross_entropy"}),
+        ("tracker=null", {"cross_entropy"}),
+    ],
+)
+def test_names_are_chosen_however_they_are_written(chosen: str, names: set[str]) -> None:
+    assert {config["loss"]["name"] for config in compose_all(chosen)} == names
 
 
 def test_a_config_dir_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -6,11 +6,20 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    OverrideType,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 
 from lossbench.config.schema import GROUPS, VALUES
 from lossbench.errors import ConfigError
+from lossbench.explain import listed_by
 from lossbench.search import Searched
 
 MOST_RUNS = 10_000  # of a sweep
@@ -67,6 +76,21 @@ def is_plain(override: Override) -> bool:
         return False
     known = first in (*GROUPS, "teacher", "metrics") if rest else first in VALUES
     return known and "/" not in override.key_or_group and not isinstance(override.value(), dict)
+
+
+def check_choice(override: Override) -> None:
+    """Refuse to choose anything but names, over which Hydra says nothing of the group, or fails."""
+    key, value = override.key_or_group, override.value()
+    several = key in ("tracker", "experiment")
+    groups = several or key in GROUPS or key in NESTED_GROUPS or key.startswith("hydra/")
+    if not groups or override.is_delete() or isinstance(value, dict):  # whose keys are looked at one by one
+        return
+    for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+        names = choice if several and isinstance(choice, list) else [choice]
+        plain = all(isinstance(name, (str, QuotedString)) for name in names)
+        if not (plain or isinstance(choice, Glob) or (key == "tracker" and choice is None)):
+            got = str(override.input_line).partition("=")[2]
+            raise ConfigError(f"{key} must be one of its choices, by name{listed_by(key)}; got {got}")
 
 
 def check_size(overrides: Sequence[Override]) -> None:

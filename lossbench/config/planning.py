@@ -34,7 +34,15 @@ from hydra_plugins import lossbench_joblib, lossbench_optuna, lossbench_ray, los
 from hydra_plugins._lossbench import SweepLauncher
 from lossbench.catalogue import RECIPE, conf_dirs
 from lossbench.config.jobs import Job, Plan, Task, import_from_here, unresolved, workers
-from lossbench.config.overrides import MOST_RUNS, NESTED_GROUPS, check_size, interval, is_plain, translated
+from lossbench.config.overrides import (
+    MOST_RUNS,
+    NESTED_GROUPS,
+    check_choice,
+    check_size,
+    interval,
+    is_plain,
+    translated,
+)
 from lossbench.config.schema import of_run, resolve
 from lossbench.domains import AT_LEAST_ONE
 from lossbench.errors import ConfigError, did_you_mean
@@ -260,6 +268,8 @@ class Session:
             raise ConfigError(f"cannot read '{nameless.input_line}': expected key=value, and there is no key")
         if any(re.match(rf"{RECIPE}(\.|$)", override.key_or_group) for override in parsed):
             raise ConfigError(f"{RECIPE} is for the yaml of an experiment; lossbench reproduce reads it there")
+        for override in parsed:
+            check_choice(override)
         for group in (override.key_or_group for override in parsed if override.key_or_group.startswith("hydra/")):
             parent = group.rpartition("/")[0]
             siblings = [f"{parent}/{name}" for name in self.hydra.config_loader.list_groups(parent)]
