@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import time
 import traceback
@@ -77,6 +78,12 @@ class Store:
         self.claims = Path(results_dir) / "claims"
         self.log = Path(results_dir) / "trackers.log"
         self._id = Path(results_dir) / "id"
+
+    @property
+    def option(self) -> str:
+        """What a command needs in order to look here: nothing in `results`, where it looks by itself."""
+        folder = self.runs.parent
+        return "" if folder == Path("results") else f" --results-dir {shlex.quote(str(folder))}"
 
     def path(self, run_id: str) -> Path:
         """Return the folder of a finished run."""
@@ -391,7 +398,8 @@ class Store:
             StoreError: if there is none.
         """
         if not self.keeps(run_id, name):
-            raise StoreError(f"{run_id} has no {name} to draw; lossbench evaluate --pictures {run_id} makes them")
+            made_by = f"lossbench evaluate --pictures {run_id}{self.option}"
+            raise StoreError(f"{run_id} has no {name} to draw; {made_by} makes them")
         return read_npz(self._intact(run_id, f"{name}.npz"))
 
     def keeps(self, run_id: str, name: str) -> bool:
@@ -524,7 +532,7 @@ class Store:
             raise StoreError(f"{run_id} is no run; a file of logits is named .npz or .csv")
         nearest = difflib.get_close_matches(run_id, known, n=3, cutoff=0.6)
         meant = f" did you mean {' or '.join(nearest)}?" if nearest else ""
-        raise StoreError(f"no finished run '{run_id}' in {self.runs};{meant} lossbench runs lists them")
+        raise StoreError(f"no finished run '{run_id}' in {self.runs};{meant} lossbench runs{self.option} lists them")
 
     def newest(self) -> str:
         """Return the id of the run that was finished last.

@@ -135,7 +135,9 @@ def test_a_student_trains_its_teacher_first_and_the_next_one_finds_it(tmp_path: 
 
 def test_an_unknown_teacher_is_an_error(tmp_path: Path) -> None:
     config = small(tmp_path, "loss=distillation", "teacher.id=nobody")
-    with pytest.raises(StoreError, match=r"no finished run 'nobody' in .*; lossbench runs lists them"):
+    with pytest.raises(
+        StoreError, match=r"no finished run 'nobody' in .*; lossbench runs --results-dir \S+ lists them"
+    ):
         with_teacher(config, Store(tmp_path / "results"))
 
 
@@ -354,8 +356,15 @@ def test_a_run_is_found_by_the_start_or_end_of_its_id(tmp_path: Path) -> None:
     both = "did you mean wine-mlp-dice-s1-bbbb2222 or wine-mlp-dice-s0-aaaa1111"
     with pytest.raises(StoreError, match=both):
         store.find("wine-mlp-dice-s1-bbbb2223")
-    with pytest.raises(StoreError, match=r"no finished run 'x' in .*runs; lossbench runs lists them$"):
+    with pytest.raises(
+        StoreError, match=r"no finished run 'x' in .*runs; lossbench runs --results-dir \S+ lists them$"
+    ):
         store.find("x")
+
+
+def test_a_hint_names_the_folder_that_a_command_would_not_look_in_by_itself() -> None:
+    assert Store("results").option == Store(Path("results")).option == ""
+    assert Store("my results").option == " --results-dir 'my results'"
 
 
 def test_a_teacher_named_by_nothing_is_refused(tmp_path: Path) -> None:

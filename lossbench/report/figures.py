@@ -257,7 +257,7 @@ def _confusion(request: Request, store: Store) -> Answer:
 def _features(request: Request, store: Store) -> Answer:
     split = request.split or "test"
     found, caption, skipped = _series(replace(request, split=None), store)  # of the runs, measured on test
-    rows, tightness = pictures.projections(found, request.classes, split, _keep(request))
+    rows, tightness = pictures.projections(found, request.classes, split, _keep(request, store))
     caption = f"{caption.rpartition(' · ')[0].removesuffix('test split')}{split} split · first seed"
     caption += "; features in the plane of the classes' templates" + ", all to one scale" * (len(found) > 1)
     chart = partial(example_charts.features, rows)
@@ -279,16 +279,16 @@ def _share(value: float) -> str:
 
 def _panels(request: Request, store: Store) -> Answer:
     found, caption, skipped = _series(request, store)
-    grid, classes, aspect = pictures.grid(found, _keep(request))
+    grid, classes, aspect = pictures.grid(found, _keep(request, store))
     chart = partial(example_charts.panels, grid, classes, aspect=aspect)
     more = "; predictions side by side, their confidence where a row stands alone" if len(found) > 1 else ""
     return Figure(chart, f"{caption.rpartition(' · ')[0]} · first seed{more}"), skipped
 
 
-def _keep(request: Request) -> str:
+def _keep(request: Request, store: Store) -> str:
     """The command that keeps what features and panels draw, of the runs that were asked for."""
     filters = [part for condition in request.where for part in ("--where", shlex.quote(condition))]
-    return " ".join(["lossbench evaluate --pictures", *request.sources, *filters])
+    return " ".join(["lossbench evaluate --pictures", *request.sources, *filters]) + store.option
 
 
 def _scatter(request: Request, store: Store) -> Answer:

@@ -47,7 +47,11 @@ def projections(
         RequestError: if a run has no features.
     """
     every = _kept(series, "features", keep)
-    lacking = [str(one.sources[0]) for one, kept in zip(series, every, strict=True) if f"{split}_features" not in kept]
+    lacking = [
+        (one.store, str(one.sources[0]))
+        for one, kept in zip(series, every, strict=True)
+        if f"{split}_features" not in kept
+    ]
     _check_none(lacking, len(series), f"features of {split}", keep)
     rows: Rows = []
     for one, kept in zip(series, every, strict=True):
@@ -114,13 +118,14 @@ def _kept(series: Sequence[Series], name: str, keep: str) -> list[dict[str, NDAr
                 else f"panels are of masks, and {data} has none; lossbench plot features draws its classes, or choose "
                 "another data set with --where dataset=NAME"
             )
-    _check_none([run_id for _, run_id in lacking], len(runs), name, keep)
+    _check_none(lacking, len(runs), name, keep)
     return [store.arrays(run_id, name) for store, run_id in runs]
 
 
-def _check_none(lacking: Sequence[str], total: int, what: str, keep: str) -> None:
+def _check_none(lacking: Sequence[tuple[Store, str]], total: int, what: str, keep: str) -> None:
     if len(lacking) == 1:
-        raise RequestError(f"{lacking[0]} has no {what} to draw; {KEEP} {lacking[0]} makes them")
+        store, run_id = lacking[0]
+        raise RequestError(f"{run_id} has no {what} to draw; {KEEP} {run_id}{store.option} makes them")
     if lacking:
         raise RequestError(f"{len(lacking)} of {total} rows have no {what} to draw; {keep} makes them")
 

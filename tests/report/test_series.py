@@ -123,7 +123,8 @@ def test_features_kept_without_the_training_split_name_the_command_that_keeps_it
     arrays = {"templates": np.eye(3), "test_features": np.eye(3), "test_targets": np.arange(3)}
     one = kept(tmp_path, "features", **arrays)
     assert pictures.projections([one])[1] == [{"class_tightness": pytest.approx(1)}]
-    message = "one has no features of train to draw; lossbench evaluate --pictures one makes them"
+    command = f"lossbench evaluate --pictures one --results-dir {tmp_path}"
+    message = f"one has no features of train to draw; {command} makes them"
     with pytest.raises(RequestError, match=message):
         pictures.projections([one], split="train")
     with pytest.raises(RequestError, match="2 of 2 rows have no features of train to draw; the command makes them"):
@@ -182,7 +183,7 @@ def test_a_run_without_pictures_says_how_to_keep_them(tmp_path: Path, environmen
     one = kept(tmp_path, "predictions", test_logits=np.zeros((6, 3)), test_targets=np.zeros(6))  # pixels are flat
     (one.store.path("one") / "environment.json").write_text(environment)
     draw = pictures.projections if name == "features" else pictures.grid
-    with pytest.raises(RequestError, match=f"one has no {name} to draw; lossbench evaluate --pictures one makes"):
+    with pytest.raises(RequestError, match=f"one has no {name} to draw; lossbench evaluate --pictures one --res"):
         draw([one])
     with pytest.raises(RequestError, match=f"2 of 2 rows have no {name} to draw; the command makes them"):
         draw([one, one], keep="the command")
