@@ -22,7 +22,7 @@ from lossbench.catalogue import conf_dir, conf_dirs, targets
 from lossbench.checksums import digest
 from lossbench.config import GROUPS, Config, learns_new_classes
 from lossbench.data.prepare import prepare
-from lossbench.errors import ConfigError
+from lossbench.errors import ConfigError, did_you_mean
 from lossbench.settings import nodes
 from lossbench.signature import check as check_signature
 from lossbench.signature import parameters
@@ -167,10 +167,25 @@ def target_of(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
             raise ConfigError("must be text: the path of a function, with dots")
         return _located(node["_target_"], _module(node["_target_"]))
     except InstantiationException as error:
-        reason = f"cannot be used: {' '.join(str(error.__cause__ or error).split())}"
+        reason = f"cannot be used: {' '.join(_why(node['_target_'], error.__cause__ or error).split())}"
     except ConfigError as error:
         reason = str(error)
     raise ConfigError(f"{where}._target_={node['_target_']} {reason}")
+
+
+def _why(target: str, error: BaseException) -> str:
+    """Why a path leads to no function: where it ends, or what its module raised as it was imported."""
+    raised = error.__cause__ if isinstance(error, ImportError) else None
+    if raised is None:
+        return "it is a module: name a function in it" if target in sys.modules else str(error)
+    if not isinstance(raised, ModuleNotFoundError) or not f"{target}.".startswith(f"{raised.name}."):
+        return f"importing it raises {type(raised).__name__}: {raised}"
+    module, _, name = str(raised.name).rpartition(".")
+    if not module:
+        return f"no module '{name}' is installed, or in this folder"
+    functions = [name for name, value in vars(sys.modules[module]).items() if callable(value) and name[0] != "_"]
+    nearest = did_you_mean(name, functions)
+    return f"{module} has no '{name}'{nearest if len(functions) < 20 or 'mean' in nearest else ''}"
 
 
 def _module(target: str) -> object:

@@ -88,7 +88,7 @@ TRAIN = [
     (["loss.epsilon=${magic:1}"], "Unsupported interpolation type magic"),
     # functions that are none, or not of the kind
     (["loss._target_=builtins.eval"], "cannot be used: Target 'builtins.eval' is bl"),
-    (["loss._target_=lossbench.losses"], "Expected a callable target"),
+    (["loss._target_=lossbench.losses"], "cannot be used: it is a module: name a function in it"),
     (["loss._target_="], "loss._target_= cannot be used: Empty path"),
     (["loss._target_=[]"], "loss._target_=[] must be text: the path of a function, with dots"),
     (["loss=sum", "loss.first._target_={a:1}"], "loss.first._target_={'a': 1} must be text"),

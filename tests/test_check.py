@@ -311,9 +311,10 @@ def test_a_function_of_ones_own_is_checked_by_its_path_or_by_its_yaml(lossbench:
         (["label_smoothing", "epsilon=1.2"], "loss.epsilon must lie in [0, 1]; got 1.2"),
         (["label_smoothing", "epsilom=0.1"], "'loss.epsilom'; did you mean loss.epsilon?"),
         (["label_smoothing", "epsilon"], "cannot read 'loss.epsilon'"),
-        (["lossbench.losses.focl"], "loss._target_=lossbench.losses.focl cannot be used"),
+        (["lossbench.losses.focl"], "cannot be used: lossbench.losses has no 'focl'; did you mean focal?"),
         (["lossbench.losses.focal", "gama=1"], "loss has no key 'gama'; did you mean gamma?"),
-        (["nowhere.loss"], "loss._target_=nowhere.loss cannot be used"),
+        (["nowhere.loss"], "cannot be used: no module 'nowhere' is installed, or in this folder"),
+        (["torch.nn.functional"], "cannot be used: it is a module: name a function in it"),
         (["brier", "--config-dir", "nowhere"], "--config-dir must name a folder"),
     ],
 )
@@ -322,6 +323,29 @@ def test_a_wrong_request_is_one_message(lossbench: Lossbench, request_: list[str
     assert (answer.returncode, answer.stdout) == (2, "")
     assert message in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_what_a_users_module_raises_as_it_is_imported_is_said(lossbench: Lossbench, tmp_path: Path) -> None:
+    (tmp_path / "unlicensed.py").write_text("import torch\nraise ValueError('no licence')\n")
+    (tmp_path / "needy.py").write_text("import no_such_package\n")
+    answer = lossbench("check", "unlicensed.loss")
+    assert "cannot be used: importing it raises ValueError: no licence" in answer.stderr
+    answer = lossbench("check", "needy.loss")
+    assert "importing it raises ModuleNotFoundError: No module named 'no_such_package'" in answer.stderr
+
+
+def test_what_torch_says_of_a_loss_that_writes_over_its_logits_is_put_in_words_of_losses() -> None:
+    def in_place(logits: Tensor, targets: Tensor) -> Tensor:
+        logits -= logits.mean(1, keepdim=True)
+        return sound(logits, targets)
+
+    def detached(logits: Tensor, targets: Tensor) -> Tensor:
+        return sound(logits.detach(), targets)
+
+    for loss, words in ((in_place, "it writes over its logits"), (detached, "it is detached from the logits")):
+        first = next(iter(by_name(loss).values()))
+        assert first.mark is Mark.FAILS
+        assert words in first.detail
 
 
 def test_a_loss_that_draws_random_numbers_is_said_to() -> None:

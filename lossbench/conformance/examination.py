@@ -12,6 +12,12 @@ from lossbench.conformance.subject import Subject
 
 Property = Callable[[Subject], Outcome]
 NOTHING = "there is no finite scalar to look at"
+_OF_TORCH = {  # how torch's message starts: what it means of a loss
+    "a leaf Variable that requires grad is being used in an in-place operation": "it writes over its logits, which are "
+    "the model's: say `logits = logits - …`, not `logits -= …`",
+    "element 0 of tensors does not require grad": "its value has no gradient: it is detached from the logits, or made "
+    "of numbers that are no tensors",
+}
 
 PROPERTIES: Sequence[Property] = (
     finite.finite_scalar,
@@ -75,4 +81,6 @@ def _outcome(prop: Property, subject: Subject) -> Outcome:
     try:
         return prop(subject)
     except Exception as error:  # a loss may raise anything: that it does is the finding
-        return fails(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+        said = (str(error).strip().splitlines() or [""])[0]
+        known = [meaning for start, meaning in _OF_TORCH.items() if said.startswith(start)]
+        return fails(*known or [f"{type(error).__name__}: {said}"])
