@@ -67,6 +67,7 @@ class Failure:
 
     error: str  # the name of the exception
     message: str
+    traceback: Sequence[str] = ()  # as Python prints it
 
 
 class Store:
@@ -104,6 +105,10 @@ class Store:
             for path in _inside(self.runs)
             if not path.name.endswith(PARTIAL) and not path.name.startswith(".") and path.is_dir()
         )
+
+    def _unfinished_ids(self) -> list[str]:
+        """Return the ids of all others, sorted: failed, interrupted or running."""
+        return sorted({path.name.removesuffix(PARTIAL) for path in _inside(self.runs) if path.name.endswith(PARTIAL)})
 
     # Who trains what
 
@@ -421,7 +426,9 @@ class Store:
             return None
         try:
             content = read_json(path)
-            return Failure(str(content.get("error")), str(content["message"]))
+            trace = content.get("traceback")
+            lines = [str(line) for line in trace] if isinstance(trace, list) else []
+            return Failure(str(content.get("error")), str(content["message"]), lines)
         except (StoreError, KeyError):
             return Failure("", f"{path} cannot be read")
 
@@ -449,6 +456,10 @@ class Store:
                 if path.is_dir():
                     infos.append(self._info(path))
         yield from sorted(infos, key=lambda info: info.changed, reverse=True)
+
+    def info(self, run_id: str) -> RunInfo:
+        """Return what is known of a run, finished or not."""
+        return self._info(self.path(run_id) if self.finished(run_id) else self.partial(run_id))
 
     def _info(self, folder: Path) -> RunInfo:
         run_id, changed = folder.name.removesuffix(PARTIAL), folder.stat().st_mtime
@@ -514,20 +525,28 @@ class Store:
                 raise StoreError(f"its settings are those of {named}: a copy, or its config.yaml is another run's")
         return found
 
-    def find(self, run_id: str) -> str:
-        """Return the id of the finished run that a user names, in full or by the start or end of its id.
+    def find(self, run_id: str, *, unfinished: bool = False) -> str:
+        """Return the id of the run that a user names, in full or by the start or end of its id.
+
+        Args:
+            run_id: what was typed.
+            unfinished: whether one that is not finished will do, where no other has that name.
 
         Raises:
             StoreError: if there is none, or more than one.
         """
-        known = self.run_ids()
-        matches = [name for name in known if name == run_id] or [
-            name for name in known if name.startswith(run_id) or name.endswith(run_id)
-        ]
+        known, others = self.run_ids(), self._unfinished_ids()
+        matches = _fitting(run_id, known) or (_fitting(run_id, others) if unfinished else [])
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise StoreError(f"'{run_id}' fits {len(matches)} runs: {', '.join(matches[:5])}")
+        if len(there := _fitting(run_id, others)) == 1:
+            status = self.info(there[0]).status
+            raise StoreError(
+                f"{there[0]} {'has' if status == 'failed' else 'is'} {status}, not finished; "
+                f"lossbench show {there[0]}{self.option} says more"
+            )
         if Path(run_id).is_file():
             raise StoreError(f"{run_id} is no run; a file of logits is named .npz or .csv")
         nearest = difflib.get_close_matches(run_id, known, n=3, cutoff=0.6)
@@ -563,6 +582,13 @@ class Store:
 
     def _json(self, run_id: str, name: str) -> dict[str, Any]:
         return read_json(self._file(run_id, name))
+
+
+def _fitting(run_id: str, known: Sequence[str]) -> Sequence[str]:
+    """The ids that a user may mean: that one, or those that start or end so."""
+    if run_id in known:
+        return [run_id]
+    return [name for name in known if name.startswith(run_id) or name.endswith(run_id)]
 
 
 def check_archive(path: Path) -> None:

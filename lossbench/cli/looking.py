@@ -40,14 +40,18 @@ def show(
     everything: Annotated[bool, typer.Option("--all", help="Its whole config and environment too.")] = False,
     results_dir: ResultsDir = Path("results"),
 ) -> None:
-    """Show one run: settings, metrics, reliability, training, environment, and the command that repeats it."""
+    """Show one run: settings, metrics, reliability, training, environment, and the command that repeats it.
+
+    Of a run that has failed or was interrupted: why, and the command that goes on.
+    """
     from lossbench.screen.drawing import width
-    from lossbench.screen.portrait import portrait
+    from lossbench.screen.portrait import portrait, unfinished
     from lossbench.store import Store
 
     store = Store(results_dir)
-    run_id = store.find(run) if run else store.newest()
-    _print(portrait(store, run_id, width(), everything=everything))
+    run_id = store.find(run, unfinished=True) if run else store.newest()
+    draw = portrait if store.finished(run_id) else unfinished
+    _print(draw(store, run_id, width(), everything=everything))
 
 
 def diff(

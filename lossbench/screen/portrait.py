@@ -12,7 +12,7 @@ import yaml
 
 from lossbench import evaluation
 from lossbench.curves import Curve
-from lossbench.errors import RequestError
+from lossbench.errors import RequestError, StoreError
 from lossbench.predictions import of_run
 from lossbench.progress import duration
 from lossbench.report.commands import command_of, is_older, overrides_of, own_configs
@@ -56,15 +56,54 @@ def portrait(store: Store, run_id: str, width: int, *, everything: bool = False)
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
+def unfinished(store: Store, run_id: str, width: int, *, everything: bool = False) -> str:
+    """Return what is known of a run that has failed, was interrupted or is running, and the command that goes on.
+
+    Args:
+        store: where it is.
+        run_id: its id.
+        width: of the lines; what is to be copied is not broken.
+        everything: its whole config, and where in the code it failed, too.
+
+    Raises:
+        StoreError: if its files are damaged.
+    """
+    config, info, failure = store.config(run_id), store.info(run_id), store.failure(run_id)
+    age = duration(time.time() - info.changed)
+    status = "running" if info.status == "running" else f"{info.status} {age} ago"
+    path = store.partial(run_id)
+    try:
+        parts = [[run_id, str(path), *folded(_choices(config), width), status], _settings(config, width)]
+        if failure is not None and info.status == "failed":
+            parts.append(folded(failure.message, width))
+        how = {"failed": "trains it again", "running": "repeats it"}
+        again = " --retry-failed" if info.status == "failed" else ""
+        parts.append(_command(config, width, how.get(info.status, "goes on with it"), again))
+        if everything:
+            trace = "".join(failure.traceback).splitlines() if failure is not None else []
+            parts += [["where it failed", *trace]] if trace else []
+            parts.append(["config", *_yaml(config)])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is damaged: {type(error).__name__} {error}") from error
+    if not everything:
+        where = " and where it failed" if failure is not None else ""
+        parts.append([f"--all shows the whole config{where}"])
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _choices(config: Mapping[str, Any]) -> str:
+    named = dict(flat(config))
+    choices = " · ".join(str(named[key]) for key in (*GIVEN, "optimizer.name", "schedule.name") if key in named)
+    return f"{choices} · seed {config['seed']}"
+
+
 def _head(
     store: Store, run_id: str, config: Mapping[str, Any], environment: Mapping[str, Any], width: int
 ) -> list[str]:
-    named = dict(flat(config))
-    choices = " · ".join(str(named[key]) for key in (*GIVEN, "optimizer.name", "schedule.name") if key in named)
     path = store.path(run_id)
     age = duration(time.time() - store.finished_at(run_id))
     made = f"finished {age} ago, took {duration(float(environment['wall_seconds']))}"
-    return [run_id, str(path), *folded(f"{choices} · seed {config['seed']}", width), *folded(made, width)]
+    return [run_id, str(path), *folded(_choices(config), width), *folded(made, width)]
 
 
 def _settings(config: Mapping[str, Any], width: int) -> list[str]:
@@ -159,14 +198,14 @@ def _environment(environment: Mapping[str, Any], width: int) -> list[str]:
     return lines
 
 
-def _command(config: Mapping[str, Any], width: int) -> list[str]:
-    lines = ["the command that repeats it"]
+def _command(config: Mapping[str, Any], width: int, does: str = "repeats it", more: str = "") -> list[str]:
+    lines = [f"the command that {does}"]
     own = own_configs(config)
     if own:
         lines += folded(f"FOLDER is where the configs of {', '.join(own)} are.", width)
     if is_older(config):
         lines += folded("Made by an older lossbench: trains under a new id.", width)
-    return lines + continued(command_of(config), width)
+    return lines + continued(command_of(config) + more, width)
 
 
 def continued(command: str, width: int) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from runs_by_hand import metrics
 
 from lossbench.errors import StoreError
-from lossbench.screen.portrait import continued, number, portrait
+from lossbench.screen.portrait import continued, number, portrait, unfinished
 from lossbench.store import Store
 
 NAME = "wine-linear-label_smoothing-s0-aaaaaaaa"
@@ -137,3 +137,59 @@ def test_the_command_line_shows_the_newest_run_where_none_is_named(lossbench, wr
     write(NAME)
     assert lossbench("show").stdout.startswith(NAME)
     assert lossbench("show", "aaaa", "--all").stdout.count("_target_") == 6
+
+
+@pytest.fixture
+def abandoned(store: Store, write) -> Store:
+    """A run that was interrupted: its configuration, and nothing of what a finished one has."""
+    write(NAME, partial=True, config={"loss": {"epsilon": 0.3}, "epochs": 7})
+    return store
+
+
+def test_of_an_interrupted_run_its_settings_and_what_goes_on_are_shown(abandoned: Store) -> None:
+    text = unfinished(abandoned, abandoned.find("aaaaaaaa", unfinished=True), 80)
+    assert text.startswith(
+        f"{NAME}\n{abandoned.partial(NAME)}\nwine · linear · label_smoothing · sgd · cosine · seed 0\n"
+    )
+    assert "\ninterrupted " in text
+    assert "  loss.epsilon    0.3\n" in text
+    assert "\nthe command that goes on with it\n" in text
+    assert "  lossbench train dataset=wine model=linear loss=label_smoothing \\\n" in text
+    assert "--retry-failed" not in text
+    assert text.endswith("--all shows the whole config\n")
+    assert "learning_rate: 0.1" in unfinished(abandoned, NAME, 80, everything=True)
+
+
+def test_of_a_failed_run_its_reason_is_shown_and_all_shows_where(abandoned: Store) -> None:
+    try:
+        raise ValueError("the loss became nan")
+    except ValueError as error:
+        abandoned.fail(NAME, error, "the loss became nan at step 1")
+    text = unfinished(abandoned, NAME, 80)
+    assert "\nfailed " in text
+    assert "\nthe loss became nan at step 1\n" in text
+    assert "the command that trains it again" in text
+    assert "--retry-failed\n\n--all shows the whole config and where it failed\n" in text
+    assert "test_portrait.py" not in text
+    assert 'raise ValueError("the loss became nan")' in unfinished(abandoned, NAME, 80, everything=True)
+
+
+def test_a_run_that_is_not_finished_is_told_from_one_that_is_not_there(abandoned: Store) -> None:
+    with pytest.raises(StoreError, match=f"{NAME} is interrupted, not finished; lossbench show {NAME} --results-dir"):
+        abandoned.find("aaaaaaaa")
+    with pytest.raises(StoreError, match="no finished run 'bbbbbbbb'"):
+        abandoned.find("bbbbbbbb", unfinished=True)
+
+
+def test_a_run_that_is_finished_and_trained_again_is_the_finished_one(store: Store, write) -> None:
+    write(NAME)
+    store.partial(NAME).mkdir()
+    assert store.find(NAME, unfinished=True) == NAME
+    assert store.info(NAME).status == "finished"
+
+
+@pytest.mark.parametrize("content", ["{}", "- 1", "seed: [", "loss: 3\ndataset: {"])
+def test_a_damaged_configuration_of_an_unfinished_run_is_an_error(abandoned: Store, content: str) -> None:
+    (abandoned.partial(NAME) / "config.yaml").write_text(content)
+    with pytest.raises(StoreError):
+        unfinished(abandoned, NAME, 80)
