@@ -89,18 +89,21 @@ def _of_indices(
 ) -> Tensor:
     """Cross-entropy of class indices, [N], that all weigh the same, by torch's own kernels."""
     scaled = softened(logits, temperature)
+    plain = has_memory(scaled) and has_memory(targets)
+    if plain and not isinstance(epsilon, Tensor) and epsilon == 0 and scaled.device.type == "cpu":
+        loss = F.cross_entropy(scaled, targets, ignore_index=ignore_index)
+        if surely(loss == loss):  # the same bits as below, with less around them; it is nan where there is no label
+            return loss
     labelled = is_labelled(targets, ignore_index)
-    if isinstance(epsilon, Tensor) or not (has_memory(scaled) and has_memory(targets)):
+    if plain and not isinstance(epsilon, Tensor):
+        total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
+    else:
         # Under vmap F.cross_entropy takes no tensor, and is small operations of torch's own, which import its compiler.
         log_p = F.log_softmax(scaled, 1)
         losses = -at_target(log_p, targets, ignore_index)
         if isinstance(epsilon, Tensor) or epsilon > 0:  # 0 times the minus infinity of a masked class would be nan
             losses = (1 - epsilon) * losses - epsilon * log_p.mean(1)
         total = losses.where(labelled, 0.0).sum()
-    elif epsilon == 0 and surely(labelled.any()):
-        return F.cross_entropy(scaled, targets, ignore_index=ignore_index)  # the same bits, with less around them
-    else:
-        total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
     return total / labelled.sum().clamp(min=1)
 
 
