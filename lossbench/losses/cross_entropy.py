@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from lossbench.losses.claims import claim
 from lossbench.losses.inplace import has_memory
 from lossbench.losses.link import link
 from lossbench.losses.log_probs import falls, log_probs
-from lossbench.losses.parts import surely
+from lossbench.losses.parts import known
 from lossbench.losses.targets import at_least_float32, at_target, is_labelled, mean_over_labelled
 
 
@@ -92,7 +93,7 @@ def _of_indices(
     plain = has_memory(scaled) and has_memory(targets)
     if plain and not isinstance(epsilon, Tensor) and epsilon == 0 and scaled.device.type == "cpu":
         loss = F.cross_entropy(scaled, targets, ignore_index=ignore_index)
-        if surely(loss == loss):  # the same bits as below, with less around them; it is nan where there is no label
+        if not math.isnan(known(loss)):  # as it is where there is no label; the same bits as below, with less around
             return loss
     labelled = is_labelled(targets, ignore_index)
     if plain and not isinstance(epsilon, Tensor):

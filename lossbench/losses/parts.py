@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -159,15 +160,24 @@ def _is_small(part: Tensor) -> bool:
 def surely(condition: Tensor) -> bool:
     """Say whether a condition is known to hold; what it spares must not matter.
 
+    Args:
+        condition: bool, scalar; see `known`.
+    """
+    return known(condition) == 1
+
+
+def known(scalar: Tensor) -> float:
+    """Return the number in a tensor, or nan where it is not known.
+
     On a GPU nothing is known, since every step would wait for the answer, nothing under `torch.func.vmap`, where a
     tensor is that of many models, and nothing while torch writes down what is to be done with other numbers, too.
 
     Args:
-        condition: bool, scalar.
+        scalar: a number or a condition.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        return False
+        return math.nan
     try:
-        return condition.device.type == "cpu" and bool(condition)
+        return scalar.item() if scalar.device.type == "cpu" else math.nan
     except RuntimeError:
-        return False
+        return math.nan
