@@ -183,9 +183,8 @@ def _why(target: str, error: BaseException) -> str:
     module, _, name = str(raised.name).rpartition(".")
     if not module:
         return f"no module '{name}' is installed, or in this folder"
-    functions = [name for name, value in vars(sys.modules[module]).items() if callable(value) and name[0] != "_"]
-    nearest = did_you_mean(name, functions)
-    return f"{module} has no '{name}'{nearest if len(functions) < 20 or 'mean' in nearest else ''}"
+    functions = [key for key, value in vars(sys.modules[module]).items() if callable(value) and key[0] != "_"]
+    return f"{module} has no '{name}'{did_you_mean(name, functions)}"
 
 
 def _module(target: str) -> object:

@@ -535,17 +535,19 @@ class Store:
         Raises:
             StoreError: if there is none, or more than one.
         """
-        known, others = self.run_ids(), self._unfinished_ids()
-        matches = _fitting(run_id, known) or (_fitting(run_id, others) if unfinished else [])
+        known = self.run_ids()
+        others = [] if (matches := _fitting(run_id, known)) else _fitting(run_id, self._unfinished_ids())
+        if unfinished:
+            matches, others = matches or others, []
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise StoreError(f"'{run_id}' fits {len(matches)} runs: {', '.join(matches[:5])}")
-        if len(there := _fitting(run_id, others)) == 1:
-            status = self.info(there[0]).status
+        if len(others) == 1:
+            status = self.info(others[0]).status
             raise StoreError(
-                f"{there[0]} {'has' if status == 'failed' else 'is'} {status}, not finished; "
-                f"lossbench show {there[0]}{self.option} says more"
+                f"{others[0]} {'has' if status == 'failed' else 'is'} {status}, not finished; "
+                f"lossbench show {others[0]}{self.option} says more"
             )
         if Path(run_id).is_file():
             raise StoreError(f"{run_id} is no run; a file of logits is named .npz or .csv")

@@ -152,10 +152,10 @@ def train(
             augmentation.set_state(state.augmentation)
         first = len(losses)
         # Now, and not step by step, where a hash in cold memory takes several times as long.
-        draws = [stream(seed, "dropout", epoch * steps + i) for i in range(steps)]
+        draws = [stream(seed, "dropout", epoch * steps + i) for i in range(first, steps)]
         batches = order.to(device.name).split(batch_size)
-        seen = zip(batches[first:], dataset.train.batches(batches[first:]), strict=True)
-        for done, (batch, (inputs, targets)) in enumerate(seen, first + 1):
+        seen = zip(draws, batches[first:], dataset.train.batches(batches[first:]), strict=True)
+        for done, (draw, batch, (inputs, targets)) in enumerate(seen, first + 1):
             step = epoch * steps + done - 1
             factor = experiment.schedule(step, epochs * steps)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
@@ -165,7 +165,7 @@ def train(
                 inputs, targets = mix(dataset, inputs, targets, stream(seed, "mixing", step))
             for parameter in parameters:  # before a step's activations, which they would lie among
                 parameter.grad = None  # what zero_grad does, in a thirtieth of the time
-            device.seed(draws[done - 1])  # anew each step: a loss may draw numbers too
+            device.seed(draw)  # anew each step: a loss may draw numbers too
             with device.autocast():
                 logits = logits_of(inputs)
             loss = experiment.loss.function(logits.float(), targets, **extras.of(dataset.train, inputs, batch))

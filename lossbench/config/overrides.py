@@ -82,8 +82,8 @@ def check_choice(override: Override) -> None:
     """Refuse to choose anything but names, over which Hydra says nothing of the group, or fails."""
     key, value = override.key_or_group, override.value()
     several = key in ("tracker", "experiment")
-    groups = several or key in GROUPS or key in NESTED_GROUPS or key.startswith("hydra/")
-    if not groups or override.is_delete() or isinstance(value, dict):  # whose keys are looked at one by one
+    is_group = several or key in GROUPS or key in NESTED_GROUPS or key.startswith("hydra/")
+    if not is_group or override.is_delete() or isinstance(value, dict):  # whose keys are looked at one by one
         return
     for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
         names = choice if several and isinstance(choice, list) else [choice]
