@@ -90,22 +90,37 @@ def _of_indices(
 ) -> Tensor:
     """Cross-entropy of class indices, [N], that all weigh the same, by torch's own kernels."""
     scaled = softened(logits, temperature)
-    plain = has_memory(scaled) and has_memory(targets)
-    if plain and not isinstance(epsilon, Tensor) and epsilon == 0 and scaled.device.type == "cpu":
+    # Under vmap torch's takes no tensor for ε, and is small operations of torch's own, which import its compiler.
+    if isinstance(epsilon, Tensor) or not (has_memory(scaled) and has_memory(targets)):
+        return mean_of_indices(scaled, targets, epsilon, ignore_index)
+    if epsilon == 0 and scaled.device.type == "cpu":
         loss = F.cross_entropy(scaled, targets, ignore_index=ignore_index)
         if not math.isnan(known(loss)):  # as it is where there is no label; the same bits as below, with less around
             return loss
+    total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
+    return total / is_labelled(targets, ignore_index).sum().clamp(min=1)
+
+
+def mean_of_indices(logits: Tensor, targets: Tensor, epsilon: float | Tensor, ignore_index: int) -> Tensor:
+    """Return the mean cross-entropy of class indices, by operations that any tensor can take part in.
+
+    Args:
+        logits: z / T, float32 or wider, [N, K]; or of R models [R, K, N], with the positions last.
+        targets: class indices, int64 [N] or [R, N].
+        epsilon: ε, which for R models may be [R, 1].
+        ignore_index: positions with this class index do not count.
+
+    Returns:
+        Scalar or [R]; 0 where all is ignored.
+    """
     labelled = is_labelled(targets, ignore_index)
-    if plain and not isinstance(epsilon, Tensor):
-        total = F.cross_entropy(scaled, targets, ignore_index=ignore_index, label_smoothing=epsilon, reduction="sum")
+    log_p = F.log_softmax(logits, 1)
+    of_target = log_p.gather(1, targets.where(labelled, 0).unsqueeze(1)).squeeze(1)
+    if isinstance(epsilon, Tensor) or epsilon > 0:  # 0 times the minus infinity of a masked class would be nan
+        losses = (epsilon - 1) * of_target - epsilon * log_p.mean(1)
     else:
-        # Under vmap F.cross_entropy takes no tensor, and is small operations of torch's own, which import its compiler.
-        log_p = F.log_softmax(scaled, 1)
-        losses = -at_target(log_p, targets, ignore_index)
-        if isinstance(epsilon, Tensor) or epsilon > 0:  # 0 times the minus infinity of a masked class would be nan
-            losses = (1 - epsilon) * losses - epsilon * log_p.mean(1)
-        total = losses.where(labelled, 0.0).sum()
-    return total / labelled.sum().clamp(min=1)
+        losses = -of_target
+    return losses.where(labelled, 0.0).sum(-1) / labelled.sum(-1).clamp(min=1)
 
 
 def softened(logits: Tensor, temperature: float | Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 
     Under bf16 autocast the model hands over bf16 logits, whose 8 bits would round each loss to 3 digits.
     """
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
 def is_labelled(targets: Tensor, ignore_index: int) -> Tensor:
