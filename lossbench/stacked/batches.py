@@ -64,6 +64,8 @@ class Batches:
                 of_seed.set_state(state)
         orders = [torch.randperm(self.examples, generator=generator(seed, "order", epoch)) for seed in self.seeds]
         self.order = torch.stack(orders).to(self.device)
+        if not self.drawn:  # all seeds' examples lie in a row
+            self.order += torch.arange(len(self.seeds), device=self.device).unsqueeze(1) * self.examples
         return orders
 
     def at(self, start: int, size: int, step: int) -> Batch:
@@ -80,8 +82,6 @@ class Batches:
             inputs, targets = torch.stack([part[0] for part in parts]), torch.stack([part[1] for part in parts])
             extras = {name: torch.stack([part[2][name] for part in parts]) for name in parts[0][2]}
         else:
-            offsets = torch.arange(len(self.seeds), device=self.device).unsqueeze(1) * self.examples
-            chosen = chosen + offsets
             inputs, targets = _looked_up(self.inputs, chosen), _looked_up(self.targets, chosen)
             extras = {name: _looked_up(values, chosen) for name, values in self.joined.items()}
         return self.normalised(inputs), targets, extras

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from lossbench import build
 from lossbench.build import Experiment
 from lossbench.errors import DivergedError
 from lossbench.stacked.batches import Batch, Batches, stacked_inputs
+from lossbench.stacked.direct import directly
 from lossbench.stacked.hyperparameters import bind, differing
 from lossbench.stacked.optimizers import Optimizer
 from lossbench.stacked.turned import Turned
@@ -117,6 +118,11 @@ class Stack:
             [experiment.loss.function for experiment in self.experiments], self.device.name
         )
 
+        data = self.experiments[0].dataset
+        weighs = data.mixes or data.train.targets.is_floating_point() or data.train.sample_weights is not None
+        function = self.experiments[0].loss.function
+        self.direct = None if weighs else directly(function, self.hyperparameters)
+
         seeds = list(dict.fromkeys(run.seed for run in runs))
         self.first = [next(r for r, run in enumerate(runs) if run.seed == seed) for seed in seeds]  # run of each seed
         self.seed_of = torch.tensor([seeds.index(run.seed) for run in runs], device=self.device.name)
@@ -207,17 +213,30 @@ class Stack:
     def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the losses of a batch, [R], and their gradients, [R, P], which last until the next."""
         inputs, targets, extras = batch
-        parameters = self.weights.parameters()
+        parameters, inputs, targets = self.weights.parameters, self._of_runs(inputs), self._of_runs(targets)
 
         def loss_of(*of_run: Any) -> Tensor:
             with self.arranged():
                 return self._loss_of(*of_run)
 
-        tensors = (self._of_runs(inputs), self._of_runs(targets), {k: self._of_runs(v) for k, v in extras.items()})
-        losses = vmap(loss_of)(parameters, self.weights.buffers, *tensors, self.hyperparameters)
+        if self.direct is not None:
+            losses = self.direct(self._logits(inputs), targets)
+        else:
+            more = {name: self._of_runs(values) for name, values in extras.items()}
+            losses = vmap(loss_of)(parameters, self.weights.buffers, inputs, targets, more, self.hyperparameters)
         # Each loss depends on its own run's parameters alone, so that the gradient of their sum is that of each.
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
         return losses.detach(), self.weights.laid_out(gradients)
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits, [R, N, K], of each run's inputs."""
+
+        def logits_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+            with self.device.autocast(), self.arranged():
+                return self.weights.call(parameters, buffers, inputs).float()
+
+        logits: Tensor = vmap(logits_of)(self.weights.parameters, self.weights.buffers, inputs)
+        return logits
 
     def _loss_of(
         self,
@@ -230,7 +249,7 @@ class Stack:
     ) -> Tensor:
         """Return the loss of one run."""
         with self.device.autocast():
-            logits = functional_call(self.network, (parameters, buffers), (inputs,))
+            logits = self.weights.call(parameters, buffers, inputs)
         function = bind(self.experiments[0].loss.function, hyperparameters)
         common = {"epoch": self.extras[0].epoch} if "epoch" in self.extras[0].wanted else {}
         return function(logits.float(), targets, **extras, **common)
@@ -239,7 +258,7 @@ class Stack:
         """Return the loss of the first run, and its gradient, [P], computed by itself."""
         inputs, targets, extras = batch
         s = int(self.seed_of[0])
-        parameters = {name: values[0].clone() for name, values in self.weights.parameters().items()}
+        parameters = {name: values[0].clone() for name, values in self.weights.parameters.items()}
         buffers = {name: values[0].clone() for name, values in self.weights.buffers.items()}
         loss = self._loss_of(parameters, buffers, inputs[s], targets[s], {k: v[s] for k, v in extras.items()}, {})
         gradients = torch.autograd.grad(loss, list(parameters.values()))
@@ -270,28 +289,19 @@ class Stack:
     def _validate(self) -> tuple[list[float], Tensor]:
         """Return the validation loss and accuracy of each run."""
         self.network.eval()
-        parameters = self.weights.parameters()
-
-        def logits_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            with self.device.autocast(), self.arranged():
-                logits: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
-            return logits.float().contiguous()
-
-        logits = torch.cat(
-            [
-                vmap(logits_of)(parameters, self.weights.buffers, self._of_runs(self.batches.normalised(part)))
-                for part in self.val_inputs.split(self.batch_size, 1)
-            ],
-            1,
-        )
-        losses = []
-        # One by one: it is once in an epoch, and a loss may compare every example with every other.
-        for experiment, s, of_run in zip(self.experiments, self.seed_of.tolist(), logits, strict=True):
-            val = experiment.dataset.val
-            more = self.extras[s].of(val, val.inputs, slice(None))
-            losses.append(experiment.loss.function(of_run, val.targets, **more))
-        targets = self.val_targets[self.seed_of]
-        return torch.stack(losses).tolist(), (logits.argmax(2) == targets).double().mean(1)
+        parts = [self.batches.normalised(part) for part in self.val_inputs.split(self.batch_size, 1)]
+        logits = torch.cat([self._logits(self._of_runs(part)).contiguous() for part in parts], 1)
+        targets = self._of_runs(self.val_targets)
+        if self.direct is not None:
+            losses = self.direct(logits, targets)
+        else:  # one by one: it is once in an epoch, and a loss may compare every example with every other
+            found = []
+            for experiment, s, of_run in zip(self.experiments, self.seed_of.tolist(), logits, strict=True):
+                val = experiment.dataset.val
+                more = self.extras[s].of(val, val.inputs, slice(None))
+                found.append(experiment.loss.function(of_run, val.targets, **more))
+            losses = torch.stack(found)
+        return losses.tolist(), (logits.argmax(2) == targets).double().mean(1)
 
     def _end_epoch(self, rows: Sequence[dict[str, float]], orders: Sequence[Tensor]) -> None:
         better = torch.zeros(len(self.runs), dtype=torch.bool)

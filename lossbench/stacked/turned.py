@@ -41,7 +41,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     if input.ndim != 2 or input.device.type != "cpu":
         return F.linear(input, weight, bias)
     product = weight @ input.t()
-    return (product if bias is None else product + bias.unsqueeze(1)).t()
+    return (product if bias is None else product.add_(bias.unsqueeze(1))).t()
 
 
 def _over_classes(function: Callable[..., Tensor], input: Tensor, dim: int | None = None, **others: Any) -> Tensor:

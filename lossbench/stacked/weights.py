@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,29 @@ class Weights:
         self.gradients = torch.empty_like(self.flat)
         of_runs = [dict(network.named_buffers()) for network in networks]
         self.buffers = {name: torch.stack([buffers[name] for buffers in of_runs]) for name in of_runs[0]}
+        # By name, [R, …]: leaves of every graph, and where their gradients go, which share memory with the rows.
+        self.parameters = {name: part.requires_grad_() for name, part in self._parts(self.flat).items()}
+        self._gradients = list(self._parts(self.gradients).values())
+        self._places = list(_places(self.network))
 
-    def parameters(self) -> dict[str, Tensor]:
-        """Return the parameters by name, [R, …], as leaves of a new graph that share memory with `flat`."""
-        return {name: part.detach().requires_grad_() for name, part in self._parts(self.flat).items()}
+    def call(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Run the network with other weights, by name, as `torch.func.functional_call` does.
+
+        That one looks for the place of each weight anew at every step; here the network stays what it is.
+        """
+        own = [holder[key] for holder, key, _ in self._places]
+        try:
+            for holder, key, name in self._places:
+                holder[key] = parameters[name] if name in parameters else buffers[name]
+            outputs: Tensor = self.network(inputs)
+        finally:
+            for (holder, key, _), tensor in zip(self._places, own, strict=True):
+                holder[key] = tensor
+        return outputs
 
     def laid_out(self, gradients: Sequence[Tensor]) -> Tensor:
         """Return the gradients of the parameters as `flat` has these, [R, P]; the next ones take their place."""
-        for part, gradient in zip(self._parts(self.gradients).values(), gradients, strict=True):
+        for part, gradient in zip(self._gradients, gradients, strict=True):
             part.copy_(gradient)
         return self.gradients
 
@@ -51,3 +66,13 @@ class Weights:
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = zip(self.shapes.items(), flat.split(sizes, 1), strict=True)
         return {name: part.unflatten(1, shape) if shape else part.squeeze(1) for (name, shape), part in parts}
+
+
+def _places(network: nn.Module) -> Iterator[tuple[dict[str, Tensor | None], str, str]]:
+    """Where a network's weights are kept, each with the name that it goes by: one that is shared is at several."""
+    names: dict[int, str] = {}
+    for prefix, module in network.named_modules(remove_duplicate=True):
+        for holder in (module._parameters, module._buffers):
+            for key, tensor in holder.items():
+                if tensor is not None:
+                    yield holder, key, names.setdefault(id(tensor), f"{prefix}.{key}" if prefix else key)
