@@ -8,7 +8,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from lossbench import processes
+from lossbench import libraries, processes
 from lossbench.cli import main
 
 
@@ -23,13 +23,17 @@ def run() -> None:
 
 
 def _may_leave() -> bool:
-    """Whether the process can end without Python's own end, which takes each of torch's two thousand modules apart."""
+    """Whether the process can end without Python's own end, which takes each of torch's two thousand modules apart.
+
+    It would wait for torch's libraries, too, where these are being loaded.
+    """
     torch = sys.modules.get("torch")
-    if torch is None or processes.count() > 1 or torch.cuda.is_initialized():  # a GPU's libraries end by themselves
+    if processes.count() > 1 or (torch and torch.cuda.is_initialized()):  # a GPU's libraries end by themselves
         return False
     if sys.getprofile() or sys.gettrace():  # who looks on writes at the very end what was seen
         return False
-    return all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate())
+    at_work = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
+    return all(thread.daemon or libraries.is_loading(thread) for thread in at_work)
 
 
 def _leave(code: int) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lossbench import config, progress
+from lossbench import config, libraries, progress
 from lossbench.progress import Outcome
 
 
@@ -32,10 +32,12 @@ def train(
         RequestError: if anything asked for is wrong, before anything is written.
         WorkersError: if a process that trains was killed or asked to stop, with all that it did not finish.
     """
-    since = time.time()
+    since, loading = time.time(), libraries.loading()
     with config.session(config_dir) as hydra, progress.display(quiet=quiet) as display:
         plan = hydra.plan(overrides)
         display.plan((len(plan.runs or ()) if plan.search is None else plan.search.runs) or None)
+        if loading.is_alive():
+            loading.join()
         with _for_good():
             from lossbench import sweep  # torch, which takes seconds to import
 

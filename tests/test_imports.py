@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "lossbench"
 
 # Lower may not import higher. What is in one layer may import within it.
 LAYERS = [
-    {"errors", "domains", "randomness", "claims", "folders", "stopping", "processes", "memory"},
+    {"errors", "domains", "randomness", "claims", "folders", "stopping", "processes", "memory", "libraries"},
     {"signature", "links", "settings", "identity"},
     {"record"},
     {"checksums"},

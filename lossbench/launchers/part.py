@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 
 from torch import nn
 
@@ -17,7 +18,7 @@ from lossbench.config import Config
 from lossbench.data.dataset import Dataset
 from lossbench.device import ONE_THREAD_STACKED_FLOPS
 from lossbench.errors import RunError
-from lossbench.launchers import copies, measuring
+from lossbench.launchers import copies
 from lossbench.progress import Outcome, Silent
 from lossbench.stacked.training import NotStackedError, Run, said, train_stacked
 from lossbench.store import Store
@@ -127,7 +128,7 @@ class Part:
         if not self.size.one_thread:
             first.device.use(count * step_flops(first, config["batch_size"]), ONE_THREAD_STACKED_FLOPS)
             if not copies.possible():
-                measuring.begin(count)
+                _helpers().begin(count)
         else:
             replace(first.device, threads=1).use(0)  # one thread, and memory that is kept
         earlier = [member.state.seconds for member in members]
@@ -173,7 +174,7 @@ class Part:
                 if not isinstance(trained, RunError)
             ]
             # Copies measure what they train, and leave no core to do it for another.
-            measured = itertools.repeat(None) if copies.possible() else measuring.side_by_side(to_measure)
+            measured = itertools.repeat(None) if copies.possible() else _helpers().side_by_side(to_measure)
             for i, (member, trained, tracking) in enumerate(zip(members, results, trackings, strict=True)):
                 job = member.job
                 try:
@@ -206,3 +207,10 @@ class Part:
                 ]
                 if left and checkpoints.due():
                     checkpoints.save(left)
+
+
+def _helpers() -> ModuleType:
+    """What measures runs in other processes; what starts these takes a while to import."""
+    from lossbench.launchers import measuring
+
+    return measuring
