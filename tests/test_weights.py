@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
+from support import compose
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lossbench.build import build
+from lossbench.stacked.training import NotStackedError, Run, train_stacked
 from lossbench.stacked.weights import Weights
 
 
@@ -52,6 +56,28 @@ def test_a_network_has_its_own_weights_again_also_where_it_fails() -> None:
     with pytest.raises(ValueError, match="not with 2 rows"):
         weights.call({name: values[1] for name, values in weights.parameters.items()}, {}, torch.zeros(1))
     assert all(parameter is own[name] for name, parameter in one.named_parameters())
+
+
+class Replaces(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(13, 3)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen = self.seen + 1
+        outputs: Tensor = self.inner(inputs)
+        return outputs
+
+
+def test_a_network_that_replaces_a_buffer_is_not_stacked_since_the_new_one_would_be_lost() -> None:
+    weights = Weights([Replaces(), Replaces()])
+    buffers = {"seen": torch.zeros(())}
+    with pytest.raises(ValueError, match="replaces its seen"):
+        weights.call({name: values[0] for name, values in weights.parameters.items()}, buffers, torch.zeros(2, 13))
+    experiment = dataclasses.replace(build(compose("dataset=wine", "model=linear", "device=cpu")), network=Replaces())
+    with pytest.raises(NotStackedError, match="the network replaces its seen"):
+        train_stacked([Run(experiment, 0), Run(experiment, 0)], epochs=1, batch_size=16)
 
 
 def test_a_step_of_the_optimizer_is_seen_by_the_parameters() -> None:

@@ -30,12 +30,19 @@ class Weights:
         """Run the network with other weights, by name, as `torch.func.functional_call` does.
 
         That one looks for the place of each weight anew at every step; here the network stays what it is.
+
+        Raises:
+            ValueError: if it puts another tensor in the place of one, and does not write into that: it would be lost.
         """
+        given = {**parameters, **buffers}
         own = [holder[key] for holder, key, _ in self._places]
         try:
             for holder, key, name in self._places:
-                holder[key] = parameters[name] if name in parameters else buffers[name]
+                holder[key] = given[name]
             outputs: Tensor = self.network(inputs)
+            for holder, key, name in self._places:
+                if holder.get(key) is not given[name]:
+                    raise ValueError(f"the network replaces its {name}, and does not write into it")
         finally:
             for (holder, key, _), tensor in zip(self._places, own, strict=True):
                 holder[key] = tensor
