@@ -17,8 +17,8 @@ from torch.func import vmap
 from lossbench import build
 from lossbench.build import Experiment
 from lossbench.errors import DivergedError
+from lossbench.stacked import direct
 from lossbench.stacked.batches import Batch, Batches, stacked_inputs
-from lossbench.stacked.direct import directly
 from lossbench.stacked.hyperparameters import bind, differing
 from lossbench.stacked.optimizers import Optimizer
 from lossbench.stacked.turned import Turned
@@ -121,7 +121,8 @@ class Stack:
         data = self.experiments[0].dataset
         weighs = data.mixes or data.train.targets.is_floating_point() or data.train.sample_weights is not None
         function = self.experiments[0].loss.function
-        self.direct = None if weighs else directly(function, self.hyperparameters)
+        self.loss = None if weighs else direct.unweighed(function, self.hyperparameters)
+        self.dense = direct.dense(self.network)
 
         seeds = list(dict.fromkeys(run.seed for run in runs))
         self.first = [next(r for r, run in enumerate(runs) if run.seed == seed) for seed in seeds]  # run of each seed
@@ -160,7 +161,7 @@ class Stack:
         try:
             self._look_like(alone, batch)
         except Exception:  # code of a user's own, which knows nothing of what lies turned: it views it, say
-            self.arranged = nullcontext
+            self.arranged, self.dense = nullcontext, None
             self._look_like(alone, batch)
         for name, values in kept.items():
             self.weights.buffers[name].copy_(values)
@@ -213,46 +214,43 @@ class Stack:
     def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the losses of a batch, [R], and their gradients, [R, P], which last until the next."""
         inputs, targets, extras = batch
-        parameters, inputs, targets = self.weights.parameters, self._of_runs(inputs), self._of_runs(targets)
-
-        def loss_of(*of_run: Any) -> Tensor:
-            with self.arranged():
-                return self._loss_of(*of_run)
-
-        if self.direct is not None:
-            losses = self.direct(self._logits(inputs), targets)
+        logits, targets = self._logits(self._of_runs(inputs)), self._of_runs(targets)
+        if self.loss is not None:
+            losses = self.loss(logits, targets)
         else:
             more = {name: self._of_runs(values) for name, values in extras.items()}
-            losses = vmap(loss_of)(parameters, self.weights.buffers, inputs, targets, more, self.hyperparameters)
+            losses = vmap(self._in_order(self._loss_of))(logits, targets, more, self.hyperparameters)
         # Each loss depends on its own run's parameters alone, so that the gradient of their sum is that of each.
-        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        gradients = torch.autograd.grad(losses.sum(), list(self.weights.parameters.values()))
         return losses.detach(), self.weights.laid_out(gradients)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         """Return the logits, [R, N, K], of each run's inputs."""
-
-        def logits_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            with self.device.autocast(), self.arranged():
-                return self.weights.call(parameters, buffers, inputs).float()
-
-        logits: Tensor = vmap(logits_of)(self.weights.parameters, self.weights.buffers, inputs)
+        if self.dense is not None:
+            with self.device.autocast():
+                return self.dense(self.weights.parameters, inputs).float()
+        logits: Tensor = vmap(self._in_order(self._logits_of))(self.weights.parameters, self.weights.buffers, inputs)
         return logits
 
+    def _in_order(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def ordered(*of_run: Any) -> Tensor:
+            with self.arranged():
+                return function(*of_run)
+
+        return ordered
+
+    def _logits_of(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return the logits of one run."""
+        with self.device.autocast():
+            return self.weights.call(parameters, buffers, inputs).float()
+
     def _loss_of(
-        self,
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
-        inputs: Tensor,
-        targets: Tensor,
-        extras: dict[str, Tensor],
-        hyperparameters: dict[str, Tensor],
+        self, logits: Tensor, targets: Tensor, extras: dict[str, Tensor], hyperparameters: dict[str, Tensor]
     ) -> Tensor:
         """Return the loss of one run."""
-        with self.device.autocast():
-            logits = self.weights.call(parameters, buffers, inputs)
         function = bind(self.experiments[0].loss.function, hyperparameters)
         common = {"epoch": self.extras[0].epoch} if "epoch" in self.extras[0].wanted else {}
-        return function(logits.float(), targets, **extras, **common)
+        return function(logits, targets, **extras, **common)
 
     def _look_at_first(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of the first run, and its gradient, [P], computed by itself."""
@@ -260,7 +258,8 @@ class Stack:
         s = int(self.seed_of[0])
         parameters = {name: values[0].clone() for name, values in self.weights.parameters.items()}
         buffers = {name: values[0].clone() for name, values in self.weights.buffers.items()}
-        loss = self._loss_of(parameters, buffers, inputs[s], targets[s], {k: v[s] for k, v in extras.items()}, {})
+        logits = self._logits_of(parameters, buffers, inputs[s])
+        loss = self._loss_of(logits, targets[s], {name: values[s] for name, values in extras.items()}, {})
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         return loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
@@ -292,8 +291,8 @@ class Stack:
         parts = [self.batches.normalised(part) for part in self.val_inputs.split(self.batch_size, 1)]
         logits = torch.cat([self._logits(self._of_runs(part)).contiguous() for part in parts], 1)
         targets = self._of_runs(self.val_targets)
-        if self.direct is not None:
-            losses = self.direct(logits, targets)
+        if self.loss is not None:
+            losses = self.loss(logits, targets)
         else:  # one by one: it is once in an epoch, and a loss may compare every example with every other
             found = []
             for experiment, s, of_run in zip(self.experiments, self.seed_of.tolist(), logits, strict=True):
